@@ -99,7 +99,7 @@ class FakePretrained:
     def release(self):
         pass
 
-    def with_lora(self, adapter, scale=1.0):
+    def with_lora(self, adapter, scale=1.0, transformer=None):
         if str(adapter).endswith("missing.safetensors"):
             raise InputError("missing.safetensors: no such adapter")
         return dataclasses.replace(self, added=self.added + float(Path(str(adapter)).name) * scale)

@@ -303,3 +303,45 @@ def test_a_users_file_replaces_no_module(tmp_path):
     (tmp_path / "beside.py").write_text("VALUE = 3\n")
     assert load_module(tmp_path / "json.py", "sweep", "x.py").VALUE == 3
     assert sys.modules["json"] is json and json.dumps([1]) == "[1]"
+
+
+def test_which_of_two_transformers_is_trained():
+    a14b, small = (
+        importlib.import_module(f"experiments.{name}").config() for name in ("wan22_a14b", "wan21_t2v_1_3b")
+    )
+    for cfg, transformer, words in (
+        (a14b, "", "expected the transformer to train, wan22_a14b has two; add --transformer high or low"),
+        (small, "low", "wan21_t2v_1_3b has a single transformer, got --transformer low; leave it out"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fine_tuning.choose_transformer(dataclasses.replace(cfg, transformer=transformer), cfg.model)
+    assert fine_tuning.choose_transformer(small, small.model) is None and small.data.fps == 16
+    low = fine_tuning.with_published_sizes(small.model, a14b.model, "low")
+    assert (
+        low.flow.tau_range == (0.0, 0.875)
+        and low.dit.width == 5120
+        and low.flow.shift == small.model.flow.shift
+    )
+
+
+@pytest.mark.slow
+def test_a_run_on_one_of_two_transformers(tmp_path):
+    experiment = importlib.import_module("experiments.wan22_a14b")
+    folder = small_models.write(tmp_path / "wan", cfg=small_models.two_transformers())
+    build_dataset(SynthRequest(tmp_path / "pairs", 8, frames=5, height=32, width=32, edits=("sepia",)))
+    base = experiment.config()
+    cfg = dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, **small_models.SIZE, lora=LoRAConfig(rank=2)),
+        mesh=MeshConfig(data=-1),
+        edit=dataclasses.replace(base.edit, steps=2, batch=8),
+        weights=str(folder),
+        transformer="low",
+        sets=(str(tmp_path / "pairs"),),
+    )
+    out = experiment.run(cfg, tmp_path / "run")
+    model = pretrained.load_pretrained(str(folder), **small_models.SIZE)
+    with pytest.raises(InputError, match="low-noise transformer by its header"):
+        model.with_lora(out, transformer="high")
+    adapted = model.with_lora(out, transformer="low")
+    assert adapted.adapter("dit") is None and adapted.adapter("dit_low") is not None

@@ -31,6 +31,9 @@ LoraDtype = Literal["bfloat16", "float16", "float32"]
 # What `v2v plan` plans, `--what`.
 ProgramKind = Literal["train", "sample"]
 
+# The transformers of a model of two, each for a range of noise levels: `--lora-high`, `--lora-low`.
+TransformerName = Literal["high", "low"]
+
 # What weights of transformer and text encoder may be stored in, other than the model's own type (`v2v/models/quantized.py`).
 WeightsDtype = Literal["bfloat16", "int8", "fp8", "nf4"]
 
@@ -301,6 +304,7 @@ class FlowConfig:
     Attributes:
       shift: s of tau' = s tau / (1 + (s - 1) tau), which moves training and sampling towards noise.
       sampling: distribution of flow times in training.
+      tau_range: flow times that training draws, of that distribution; all but for one of two transformers.
       logit_mean: mean of logit_normal, before the shift.
       logit_std: standard deviation of logit_normal.
       weighting: of a sample's loss by its flow time (`diffusion/flow_matching.py`).
@@ -320,6 +324,7 @@ class FlowConfig:
 
     shift: float = 5.0
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
+    tau_range: tuple[float, float] = (0.0, 1.0)
     logit_mean: float = 0.0
     logit_std: float = 1.0
     weighting: Literal["none", "gaussian"] = "none"
@@ -340,6 +345,18 @@ class FlowConfig:
             raise ValueError(
                 f"FlowConfig.boundary: expected 0 (one transformer) to below 1, got {self.boundary}"
             )
+        if not 0 <= self.tau_range[0] < self.tau_range[1] <= 1:
+            raise ValueError(f"FlowConfig.tau_range: expected a range in 0 to 1, got {self.tau_range}")
+
+
+def transformer_part(name: TransformerName | None) -> str:
+    """Return the part that is a transformer; None for the only one."""
+    return "dit_low" if name == "low" else "dit"
+
+
+def part_kind(part: str) -> str:
+    """Return the part of whose type a part is: both transformers of a model of two are a "dit"."""
+    return "dit" if part == "dit_low" else part
 
 
 @dataclass(frozen=True)
@@ -440,6 +457,11 @@ class ModelConfig:
     def transformers(self) -> tuple[str, ...]:
         """Return the parts that are transformers: "dit", and "dit_low" where that is the high-noise one of two."""
         return ("dit", "dit_low") if self.flow.boundary else ("dit",)
+
+    @property
+    def transformer_names(self) -> tuple[TransformerName | None, ...]:
+        """Return the names of `transformers`; None for a single one."""
+        return ("high", "low") if self.flow.boundary else (None,)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -40,16 +40,27 @@ def config(in_channels: int = tiny.Z) -> ModelConfig:
     )  # fmt: skip
 
 
-def write(path: Path, in_channels: int = tiny.Z, layout: str = "diffusers") -> Path:
+def two_transformers(boundary: float = 0.7) -> ModelConfig:
+    """As Wan2.2-A14B: two transformers, and the autoencoder of Wan2.1."""
+    small = config()
+    vae = dataclasses.replace(small.vae, patch=1, residual=False)
+    return dataclasses.replace(small, vae=vae, flow=dataclasses.replace(small.flow, boundary=boundary))
+
+
+def write(
+    path: Path, in_channels: int = tiny.Z, layout: str = "diffusers", cfg: ModelConfig | None = None
+) -> Path:
     """The whole folder: weights, tokenizer, scheduler, model_index.json."""
-    tiny.write_folder(path, config(in_channels), layout)
+    cfg = cfg or config(in_channels)
+    tiny.write_folder(path, cfg, layout)
     for name in ("tokenizer", "scheduler"):
         (path / name).mkdir()
     shutil.copy(TOKENIZER, path / "tokenizer" / "tokenizer.json")
     (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
-    (path / "model_index.json").write_text(
-        json.dumps({"_class_name": "WanPipeline", "expand_timesteps": True})
-    )
+    index: dict = {"_class_name": "WanPipeline", "expand_timesteps": cfg.vae.residual}
+    if cfg.flow.boundary:
+        index["boundary_ratio"] = cfg.flow.boundary
+    (path / "model_index.json").write_text(json.dumps(index))
     return path
 
 

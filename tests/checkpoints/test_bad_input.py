@@ -148,9 +148,22 @@ def test_other_backbones(tmp_path, refused, width, channels, words):
     assert words in report and "this package runs Wan2.2-TI2V-5B, Wan2.1-T2V" in report
 
 
-def test_two_experts(folder, refused):
+def test_a_missing_second_transformer(folder, refused):
     (folder / "transformer_2").mkdir()
-    assert "is Wan2.2-A14B (two 14B experts" in refused(folder)
+    assert "expected a whole model, missing the second, low-noise transformer" in refused(folder)
+
+
+def test_a_licence_without_commercial_use_is_told(folder, tmp_path):
+    """By the pipeline of a copy in any folder, or by the folder's name; nothing is told of others."""
+    with collect_notes() as notes:
+        load_pretrained(str(folder), **small_models.SIZE)
+        assert not any("licence" in note for note in notes)
+        load_pretrained(str(folder.rename(tmp_path / "Lucy-Edit-1.1-Dev")), **small_models.SIZE)
+    assert any("decart-ai/Lucy-Edit-1.1-Dev is published for non-commercial use (Decart" in n for n in notes)
+    config(tmp_path / "Lucy-Edit-1.1-Dev" / "model_index.json", _class_name="LucyEditPipeline")
+    with collect_notes() as notes:
+        load_pretrained(str((tmp_path / "Lucy-Edit-1.1-Dev").rename(tmp_path / "mine")), **small_models.SIZE)
+    assert any("decart-ai/Lucy-Edit-Dev is published for non-commercial use" in note for note in notes)
 
 
 def test_parts_that_are_missing(folder, refused):
@@ -197,7 +210,7 @@ def test_no_adapter(folder, refused, tmp_path):
 
 @pytest.mark.parametrize(
     "width, whose",
-    [(5120, "Wan 14B"), (1536, "Wan 1.3B"), (3072, "Wan2.2-TI2V-5B"), (80, "another backbone")],
+    [(5120, "Wan 14B or A14B"), (1536, "Wan 1.3B"), (3072, "Wan2.2-TI2V-5B"), (80, "another backbone")],
 )
 def test_an_adapter_for_another_backbone(folder, refused, tmp_path, width, whose):
     tensors = {}

@@ -123,11 +123,6 @@ def test_relatives_of_the_backbone_are_named(tmp_path, width, channels, out, wor
     refused(tmp_path, words)
 
 
-def test_two_experts(copy):
-    (copy / "transformer_2").mkdir()
-    refused(copy, "is Wan2.2-A14B")
-
-
 def test_no_model_at_all(tmp_path):
     refused(tmp_path, "found none")
     refused(tmp_path / "nowhere", "found no folder")

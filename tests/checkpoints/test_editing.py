@@ -117,7 +117,7 @@ def test_channel_conditioning_joins_noise_and_source(wide):
     model = pretrained.load_pretrained(str(wide), **small_models.SIZE)
     source, _, noise = latents(model)
     text, null = model.embed_text(["make it sepia"]).rows, model.embed_text([""]).rows
-    dit, variables = DiT(model.config.dit), {"params": model._dit()}
+    dit, variables = DiT(model.config.dit), {"params": model.variables()["params"]}
 
     def velocity(x, tau):
         z = jnp.concatenate([x, source], -1)
@@ -197,7 +197,9 @@ def test_converted_folders_edit_alike(folder, editing, tmp_path, capsys):
     assert model.conditions == editing.conditions and model.config.flow == editing.config.flow
     for part in ("vae", "text"):
         jax.tree.map(np.testing.assert_array_equal, model._store.get(part), editing._store.get(part))
-    ours, theirs = (flax.traverse_util.flatten_dict(m._dit(), sep="/") for m in (model, editing))
+    ours, theirs = (
+        flax.traverse_util.flatten_dict(m.variables()["params"], sep="/") for m in (model, editing)
+    )
     for path, x in ours.items():  # rounded before the merge instead of after it
         assert x.dtype == theirs[path].dtype
         np.testing.assert_allclose(
@@ -226,11 +228,11 @@ def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
     assert v2v("convert", folder, tmp_path / "wan") == 0
     for place in (folder, tmp_path / "wan"):
         model = pretrained.load_pretrained(str(place), mesh=mesh, progress=True, **small_models.SIZE)
-        tree = model.with_lora(folder.parent / "edit.safetensors")._dit()
+        tree = model.with_lora(folder.parent / "edit.safetensors").variables()["params"]
         up = tree["blocks"]["ffn"]["up"]["kernel"]
         assert up.addressable_shards[0].data.shape == (up.shape[0], up.shape[1] // 2, up.shape[2])
         if place == folder:
-            jax.tree.map(np.testing.assert_array_equal, tree, editing._dit())
+            jax.tree.map(np.testing.assert_array_equal, tree, editing.variables()["params"])
     with pytest.raises(InputError, match="sharding on mesh"):
         pretrained.load_pretrained(str(folder), mesh=sharding.make_mesh(fsdp=8), **small_models.SIZE)
 
@@ -289,17 +291,17 @@ def test_weights_in_few_bits_from_every_kind_of_folder(weights_dtype, folder, ed
     """Read in few bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
     opened = pretrained.load_pretrained(str(folder), weights_dtype=weights_dtype, **small_models.SIZE)
     with expect_note(f"{weights_dtype} weights of dit: their rounding lies"):
-        read = opened.with_lora(folder.parent / "edit.safetensors")._dit()
+        read = opened.with_lora(folder.parent / "edit.safetensors").variables()["params"]
     assert v2v("convert", folder, tmp_path / "wan") == 0
     words = ("convert", folder, tmp_path / "wan8", "--lora", folder.parent / "edit.safetensors")
     assert v2v(*words, "--weights-dtype", weights_dtype) == 0, capsys.readouterr().err
     later = pretrained.load_pretrained(
         str(tmp_path / "wan"), weights_dtype=weights_dtype, **small_models.SIZE
     )
-    later = later.with_lora(folder.parent / "edit.safetensors")._dit()
+    later = later.with_lora(folder.parent / "edit.safetensors").variables()["params"]
     stored = pretrained.load_pretrained(str(tmp_path / "wan8"), **small_models.SIZE)
-    expected = editing._dit()
-    for tree in (read, later, stored._dit()):
+    expected = editing.variables()["params"]
+    for tree in (read, later, stored.variables()["params"]):
         leaves = tree["blocks"]["ffn"]["up"]
         assert quantized.format_name(leaves["kernel"].dtype) == weights_dtype
         back = quantized.dequantize(leaves["kernel"], leaves["kernel_scale"])
@@ -335,7 +337,7 @@ def test_blocks_streamed_from_the_host_edit_alike(folder, editing, monkeypatch):
     kinds = {
         path: leaf.sharding.memory_kind
         for path, leaf in flax.traverse_util.flatten_dict(
-            small._store.get("dit", small._adapters, True), sep="/"
+            small._store.get("dit", small._applied["dit"].weighted, True), sep="/"
         ).items()
     }
     kernels = {path for path in kinds if path.startswith("blocks/") and path.endswith("/kernel")}

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from tests.parity import tiny
-from v2v.checkpoints import parameter_store
-from v2v.config import ConditionConfig, LoRAConfig, wan22_ti2v_5b
+from v2v.checkpoints import name_mapping, parameter_store, wan
+from v2v.config import (
+    ConditionConfig,
+    LoRAConfig,
+    wan21_t2v_1_3b,
+    wan21_t2v_14b,
+    wan22_a14b,
+    wan22_ti2v_5b,
+)
 from v2v.diffusion.sampler import Sampler
 from v2v.models import lora
 from v2v.models.initialization import init_adapter
@@ -111,3 +118,40 @@ def test_an_untrained_adapter_changes_no_bit():
     np.testing.assert_array_equal(apply({"params": lora.merge_adapter(params, low, 1.0)}, z, tau, text), base)
     moved = jax.tree.map(lambda x: x + 0.01, low)
     assert np.abs(apply({"params": params, "lora": moved}, z, tau, text) - base).max() > 1e-3
+
+
+@pytest.mark.parametrize("build, dit", [(wan21_t2v_1_3b, (825, 1_418_996_800)), (wan21_t2v_14b, (1095, 14_288_491_584)), (wan22_a14b, (1095, 14_288_491_584)), (wan22_ti2v_5b, (825, 4_999_787_712))])  # fmt: skip
+def test_tensors_and_parameters_of_the_family(build, dit):
+    """The published counts, in both layouts; every tensor of ours has one published name and the other way round."""
+    cfg = build()
+    vae = (196, 704_688_668) if cfg.vae.residual else (194, 126_892_531)
+    assert cfg.parts == ("dit", *(["dit_low"] if build is wan22_a14b else []), "vae", "text")
+    for part, expected in (("dit", dit), ("vae", vae)):
+        for layout in name_mapping.LAYOUTS:
+            entries = name_mapping.map_tensors(part, wan.parameter_shapes(part, cfg), cfg, layout)
+            assert (len(entries), sum(int(np.prod(e.shape)) for e in entries)) == expected
+            assert len({e.name for e in entries}) == len({(e.path, e.layer) for e in entries}) == len(entries)
+    if build is wan22_a14b:
+        assert wan.parameter_shapes("dit_low", cfg) == wan.parameter_shapes("dit", cfg)
+        sizes = parameter_store.part_bytes(cfg)
+        assert sizes["dit_low"] == sizes["dit"] > 28.5e9
+
+
+def test_names_of_the_autoencoder_without_residual_paths():
+    """One flat list of blocks in the original; diffusers nests those of the decoder alone."""
+    cfg = wan21_t2v_1_3b()
+    shapes = wan.parameter_shapes("vae", cfg)
+    names = [
+        {e.path: e.name for e in name_mapping.map_tensors("vae", shapes, cfg, layout)}
+        for layout in name_mapping.LAYOUTS
+    ]
+    for path, diffusers, original in (
+        ("encoder/down_1_res_0/shortcut/kernel", "down_blocks.3.conv_shortcut.weight", "downsamples.3.shortcut.weight"),
+        ("encoder/down_1_resample/time_conv/bias", "down_blocks.5.time_conv.bias", "downsamples.5.time_conv.bias"),
+        ("encoder/down_3_res_1/conv2/bias", "down_blocks.10.conv2.bias", "downsamples.10.residual.6.bias"),
+        ("decoder/up_1_res_0/shortcut/bias", "up_blocks.1.resnets.0.conv_shortcut.bias", "upsamples.4.shortcut.bias"),
+        ("decoder/up_2_resample/conv/kernel", "up_blocks.2.upsamplers.0.resample.1.weight", "upsamples.11.resample.1.weight"),
+        ("decoder/up_3_res_2/norm2/gamma", "up_blocks.3.resnets.2.norm2.gamma", "upsamples.14.residual.3.gamma"),
+    ):  # fmt: skip
+        side = path.partition("/")[0]
+        assert (names[0][path], names[1][path]) == (f"{side}.{diffusers}", f"{side}.{original}")

@@ -221,7 +221,7 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
     }
     for name, reason in {
         "org/partial": "org/partial: expected a whole model, missing vae weights",
-        "org/moe": "org/moe: is Wan2.2-A14B",
+        "org/moe": "org/moe: expected a whole model, missing the second, low-noise transformer",
         "org/damaged": r"org/damaged/transformer/.*its header can't be read",
         "org/pickles": "org/pickles: expected a model .* found files of torch.save",
         "org/original": r"org/original/Wan2.2_VAE.pth: expected a file of torch.save",
@@ -229,7 +229,7 @@ def test_refused_before_the_first_weight(server, folders, tmp_path, capsys):
         "org/gguf": "found GGUF files",
         LORA: f"{LORA}: expected transformer",
         f"{LORA}/edit.safetensors": "is one file",
-        "Wan-AI/Wan2.2-T2V-A14B-Diffusers": "Wan2.2-A14B is not supported yet: two 14B",
+        "Wan-AI/Wan2.2-I2V-A14B-Diffusers": "Wan2.2-I2V-A14B is not supported yet: takes a first frame",
     }.items():
         with pytest.raises(InputError, match=reason):
             hub.resolve_model(name)

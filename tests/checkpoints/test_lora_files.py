@@ -165,7 +165,10 @@ def test_patch_embedding(tmp_path):
         ({"diffusion_model.patch_embedding.reshape_weight": (5,)}, "another number of input channels"),
         ({"blocks.0.self_attn.q.dora_scale": (60,)}, "DoRA"),
         ({"lora_unet_blocks_0_self_attn_q.hada_w1_a": (60, 2)}, "LoHa, LoKr or OFT"),
-        ({"transformer_2.blocks.0.attn1.to_q.lora_A.weight": (2, 60)}, "second expert of Wan2.2-A14B"),
+        (
+            {"transformer_2.blocks.0.attn1.to_q.lora_A.weight": (2, 60)},
+            "low-noise transformer of a model of two",
+        ),
         ({"lora_te_text_model_q.lora_down.weight": (2, 60)}, "of the text encoder"),
         ({"vace_blocks.0.self_attn.q.lora_A.weight": (2, 60)}, "VACE"),
         (

@@ -1,8 +1,11 @@
 """The straight path, the loss on it, and a sampler that must land where a known velocity leads."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from v2v.config import FlowConfig
 from v2v.diffusion import flow_matching
@@ -53,3 +56,16 @@ def test_sampler_lands_on_the_data_when_the_velocity_is_exact():
                 build_solver_table(solver, *noise_levels("linear", steps, 3.0)),
             )
             np.testing.assert_allclose(out, x0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", ["shifted_uniform", "logit_normal"])
+@pytest.mark.parametrize("span", [(0.875, 1.0), (0.0, 0.875)])
+def test_times_of_one_of_two_transformers_stay_in_its_range(sampling, span):
+    """They are those of the whole distribution that lie there: their median is that of what is drawn else."""
+    cfg = FlowConfig(shift=5.0, sampling=sampling)
+    key = jax.random.key(0)
+    tau = flow_matching.sample_tau(key, 4096, dataclasses.replace(cfg, tau_range=span))
+    assert span[0] <= float(tau.min()) and float(tau.max()) <= span[1]
+    whole = np.asarray(flow_matching.sample_tau(key, 1 << 15, cfg))
+    inside = whole[(whole >= span[0]) & (whole <= span[1])]
+    assert abs(float(np.median(inside)) - float(jnp.median(tau))) < 0.02

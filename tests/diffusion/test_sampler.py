@@ -11,7 +11,9 @@ from tests.models.test_kv_cache import random_variables
 from tests.models.test_transformer import CFG, C, T, X, Y
 from v2v.config import ConditionConfig
 from v2v.diffusion import windows
-from v2v.diffusion.sampler import Sampler
+from v2v.diffusion.sampler import LowNoise, Sampler, count_high_noise
+from v2v.diffusion.schedule import noise_levels
+from v2v.diffusion.solvers import build_solver_table
 from v2v.errors import InputError
 from v2v.runtime import progress, sharding
 
@@ -134,3 +136,33 @@ def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
     half = dataclasses.replace(ONE_WAY, dit=dataclasses.replace(CFG.dit, dtype="bfloat16"))
     jobs = jax.tree.map(lambda x: x.astype(jnp.bfloat16), jobs)
     assert run(Sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32
+
+
+def test_two_transformers_with_the_same_weights_are_one(sampler, variables, jobs):
+    """UniPC's history crosses the boundary; the weights of the second are asked for when the first is done."""
+    flow = dataclasses.replace(ONE_WAY.flow, boundary=0.8)
+    pair, asked = Sampler(dataclasses.replace(ONE_WAY, flow=flow)), []
+
+    def ask(name, scale=1.0):
+        asked.append(name)
+        return jax.tree.map(lambda x: scale * x, variables)
+
+    low = LowNoise(lambda: ask("low"), 2.0)
+    result = sample(pair, lambda: ask("high"), jobs, low=low, measure_ratios=True)
+    expected = sample(sampler, variables, jobs, measure_ratios=True)
+    np.testing.assert_allclose(result.latents, expected.latents, rtol=0, atol=1e-5)
+    assert asked == ["high", "low"] and result.ratios.shape == expected.ratios.shape == (STEPS,)
+    other = LowNoise(lambda: ask("low", 1.1), 2.0)
+    # The second transformer has no earlier sum, so its first row is evaluated, whatever is asked for.
+    skipped = np.array([True, False, False])
+    results = [run(pair, variables, jobs, low=each, evaluated=skipped) for each in (low, other)]
+    assert 1e-4 < float(jnp.abs(results[0] - results[1]).max())
+
+
+def test_the_boundary_is_compared_in_thousandths():
+    """As published: 26 of 40 steps of Wan2.2-A14B at shift 12; a time equal to the boundary is above it; all or none may be."""
+    rows = build_solver_table("unipc", *noise_levels("wan", 40, 12.0))
+    assert [count_high_noise(rows, boundary) for boundary in (0.875, 0.9995, 1e-3)] == [26, 0, 40]
+    assert (
+        count_high_noise(build_solver_table("euler", [1.0, 0.9, 0.5], np.float32([1.0, 0.9, 0.5])), 0.9) == 2
+    )

@@ -1,5 +1,6 @@
 """Streaming equals the whole sequence, for any chunk."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,7 @@ from v2v.config import VAEConfig
 from v2v.models import autoencoder_streaming
 from v2v.models.autoencoder import VAE
 
-CFG = VAEConfig(
+WAN22 = VAEConfig(
     base_dim=4,
     decoder_base_dim=6,
     z_dim=5,
@@ -19,11 +20,12 @@ CFG = VAEConfig(
     num_res_blocks=1,
     temporal_downsample=(True, True),
 )
+WAN21 = dataclasses.replace(WAN22, patch=1, residual=False)
 
 
-@pytest.fixture(scope="module")
-def params():
-    shapes = jax.eval_shape(VAE(CFG).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))
+@functools.cache
+def params(cfg: VAEConfig) -> dict:
+    shapes = jax.eval_shape(VAE(cfg).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))
     assert set(shapes) == {"params"}
     key = iter(jax.random.split(jax.random.key(1), 1000))
     return jax.tree.map(
@@ -32,21 +34,21 @@ def params():
     )
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("cfg, chunk", [(WAN22, 1), (WAN22, 2), (WAN21, 1)])
 @pytest.mark.parametrize("method", ["encode", "decode"])
-def test_chunks_equal_one_pass(params, method, chunk):
-    vae = VAE(CFG)
+def test_chunks_equal_one_pass(cfg, method, chunk):
+    vae = VAE(cfg)
     shape = (2, 17, 8, 16, 3) if method == "encode" else (2, 5, 1, 2, 5)
     x = 0.7 * jax.random.normal(jax.random.key(2), shape)
     full = functools.partial(vae.apply, method=method)
     pieces = functools.partial(getattr(autoencoder_streaming, f"{method}_in_chunks"), vae, chunk=chunk)
     quick = {"xla_backend_optimization_level": 0}
-    full = jax.jit(full, compiler_options=quick)({"params": params}, x)
-    pieces = jax.jit(pieces, compiler_options=quick)(params, x)
+    full = jax.jit(full, compiler_options=quick)({"params": params(cfg)}, x)
+    pieces = jax.jit(pieces, compiler_options=quick)(params(cfg), x)
     assert full.shape == pieces.shape and float(full.std()) > 0.01
     np.testing.assert_allclose(pieces, full, rtol=0, atol=2e-6 * float(jnp.abs(full).max()))
 
 
-def test_chunks_must_divide(params):
+def test_chunks_must_divide():
     with pytest.raises(ValueError, match="chunks of 3 don't divide the 4 frames"):
-        autoencoder_streaming.decode_in_chunks(VAE(CFG), params, jnp.zeros((1, 5, 1, 2, 5)), chunk=3)
+        autoencoder_streaming.decode_in_chunks(VAE(WAN22), params(WAN22), jnp.zeros((1, 5, 1, 2, 5)), chunk=3)

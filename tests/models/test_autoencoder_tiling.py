@@ -1,5 +1,7 @@
 """Decoding in tiles equals decoding whole frames."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +17,13 @@ CFG = VAEConfig(
 )  # fmt: skip
 
 
+WAN21 = dataclasses.replace(CFG, patch=1, residual=False)
+
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-@pytest.fixture(scope="module")
-def params():
-    shapes = jax.eval_shape(VAE(CFG).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))["params"]
+def random_params(cfg):
+    shapes = jax.eval_shape(VAE(cfg).init, jax.random.key(0), jnp.zeros((1, 5, 8, 16, 3)))["params"]
     rng = np.random.default_rng(1)
     return jax.tree.map(
         lambda s: jnp.asarray(rng.normal(size=s.shape), jnp.float32) / np.sqrt(max(1, np.prod(s.shape[:-1]))),
@@ -28,8 +31,15 @@ def params():
     )
 
 
-def test_tiles_equal_the_whole(params):
-    vae, tiles = VAE(CFG), (2, 3)
+@pytest.fixture(scope="module")
+def params():
+    return random_params(CFG)
+
+
+@pytest.mark.parametrize("cfg", [CFG, pytest.param(WAN21, marks=pytest.mark.slow)])
+def test_tiles_equal_the_whole(cfg):
+    vae, tiles, params = VAE(cfg), (2, 3), random_params(cfg)
+    scale = cfg.stride_xy
     z = jnp.asarray(np.random.default_rng(2).normal(0, 0.7, (1, 3, 9, 12, 3)), jnp.float32)
     whole = jax.jit(lambda p, z: vae.apply({"params": p}, z, method="decode"), compiler_options=QUICK)(
         params, z
@@ -37,7 +47,7 @@ def test_tiles_equal_the_whole(params):
     tiled = jax.jit(
         lambda p, z: autoencoder_tiling.decode_in_tiles(vae, p, z, tiles), compiler_options=QUICK
     )(params, z)
-    assert whole.shape == tiled.shape == (1, 9, 72, 96, 3) and float(whole.std()) > 0.01
+    assert whole.shape == tiled.shape == (1, 9, 9 * scale, 12 * scale, 3) and float(whole.std()) > 0.01
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=4e-6)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from v2v.checkpoints import name_mapping, safetensors_file, wan
+from v2v.checkpoints import name_mapping, part_files, safetensors_file, wan
 from v2v.config import DiTConfig, FlowConfig, ModelConfig, TextConfig, VAEConfig
 
 Z = 6
@@ -46,7 +46,7 @@ def normal(key: str, *shape: int) -> np.ndarray:
 
 def tensors(part: str, cfg: ModelConfig, layout: str = "diffusers") -> dict[str, np.ndarray]:
     """Published name → random tensor. The key is the diffusers name in both layouts, so the layouts hold the same model."""
-    out = {}
+    out, which = {}, "low." if part == "dit_low" else ""
     pairs = zip(
         *(
             name_mapping.map_tensors(part, wan.parameter_shapes(part, cfg), cfg, lay)
@@ -55,7 +55,7 @@ def tensors(part: str, cfg: ModelConfig, layout: str = "diffusers") -> dict[str,
         strict=True,
     )
     for keyed, named in pairs:
-        x = normal(keyed.name, *keyed.shape)
+        x = normal(which + keyed.name, *keyed.shape)
         if keyed.name.endswith(
             ("norm_q.weight", "norm_k.weight", "gamma", "norm2.weight", "layer_norm.weight")
         ):
@@ -72,12 +72,12 @@ def tensors(part: str, cfg: ModelConfig, layout: str = "diffusers") -> dict[str,
 
 def write_folder(path: Path, cfg: ModelConfig, layout: str = "diffusers") -> Path:
     """The folder a release would be: configs, safetensors (the DiT in two shards with an index), no tokenizer."""
-    sub = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
-    for part, folder in sub.items():
+    for part in cfg.parts:
+        folder = part_files.SUBFOLDERS[part]
         (path / folder).mkdir(parents=True)
         (path / folder / "config.json").write_text(json.dumps(described(part, cfg)))
         ts = tensors(part, cfg, layout)
-        if part != "dit":
+        if not part.startswith("dit"):
             name = "model.safetensors" if part == "text" else "diffusion_pytorch_model.safetensors"
             safetensors_file.write_safetensors(path / folder / name, ts)
             continue
@@ -93,7 +93,7 @@ def write_folder(path: Path, cfg: ModelConfig, layout: str = "diffusers") -> Pat
 
 def described(part: str, cfg: ModelConfig) -> dict:
     """config.json of a part, as the real packages write it."""
-    if part == "dit":
+    if part.startswith("dit"):
         d = cfg.dit
         return {
             "_class_name": "WanTransformer3DModel", "patch_size": list(d.patch), "num_attention_heads": d.heads,

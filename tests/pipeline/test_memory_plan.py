@@ -9,7 +9,7 @@ import pytest
 from v2v.checkpoints import parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.parameter_store import ParameterStore
-from v2v.config import ConditionConfig, debug, wan22_ti2v_5b
+from v2v.config import ConditionConfig, debug, wan21_t2v_1_3b, wan22_a14b, wan22_ti2v_5b
 from v2v.diffusion.sampler import SampleOutput
 from v2v.models import initialization
 from v2v.models.text_encoder import build_word_tokenizer
@@ -50,6 +50,32 @@ REPORTED = (
     ("gpu", {}, memory_plan.sampling_bytes, 1.20 + 2 * 0.29),
     ("gpu", LARGE, memory_plan.sampling_bytes, 3.85 + 2 * 0.95),
 )
+
+
+def test_two_transformers_make_room_for_one_another():
+    """Both stay on a device of 80 GiB; one of 48 GiB holds one at a time, and one of 24 GiB takes its blocks from the host."""
+    large, middle = (plan(wan22_a14b(), gib, "gpu") for gib in (79.6, 47.5))
+    assert [phase.name for phase in large.phases] == ["text", "encode", "sample", "sample_low", "decode"]
+    assert "dit_low" in large.phase("sample").beside and "dit" in large.phase("sample_low").beside
+    assert large.fits and middle.fits and "dit_low" not in middle.phase("sample").beside
+    assert (
+        middle.makes_room and not middle.waits_on_host
+    )  # 64 GiB of the host don't hold both and what is moved
+    assert any("low-noise transformer is read again" in line for line in middle.describe())
+    device = DeviceMemory(int(23.5 * GIB), 256 * GIB, "gpu")
+    sizes, config = parameter_store.part_bytes(wan22_a14b()), wan22_a14b()
+    streamed = parameter_store.streamed_bytes(config)
+    small = plan_edit(config, ClipShape.of(config), sizes, device, streamed_bytes=streamed)
+    assert small.streams and small.phase("sample_low").weight_bytes == streamed and small.waits_on_host
+
+
+def test_the_autoencoder_without_folded_pixels_takes_more():
+    small, large = wan21_t2v_1_3b(), wan22_ti2v_5b()
+    for count in (memory_plan.encoding_bytes, memory_plan.decoding_bytes):
+        ours, others = (count(c, ClipShape.of(c), "gpu") for c in (small, large))
+        assert 1.3 * others < ours < 2.6 * others
+
+
 TILED = (
     ("gpu", (1, 2), {}, 6.20 + 0.36),
     ("gpu", (2, 2), {}, 5.30 + 0.36),

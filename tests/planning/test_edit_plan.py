@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from v2v.cli import main
-from v2v.config import MeshConfig, debug, wan22_ti2v_5b
+from v2v.config import MeshConfig, debug, wan22_a14b, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.planning import edit_plan
 from v2v.planning.passes import count_pass_flops
@@ -29,6 +29,17 @@ def test_phases_are_counted_and_add_up():
     with pytest.raises(InputError, match="multiply to 1 devices"):
         edit_plan.plan_edit(config, "h100:1", "debug", MeshConfig(data=1, seq=2))
     assert "not measured" in plan.describe() and json.dumps(plan.to_json())
+
+
+def test_two_transformers_share_the_steps():
+    """26 of Wan2.2-A14B's 40 steps are the high-noise transformer's; each is in the memory of its own phase."""
+    assert edit_plan.count_passes(wan22_a14b()) == {"sample": 52, "sample_low": 28}
+    config = dataclasses.replace(debug(), flow=dataclasses.replace(wan22_a14b().flow, steps=10))
+    plan = edit_plan.plan_edit(config, "h100:1", "pair")
+    assert list(plan.phases) == ["text", "encode", "sample", "sample_low", "decode"]
+    passes = edit_plan.count_passes(config)
+    share = passes["sample"] / passes["sample_low"]
+    assert plan.phases["sample"].tflop == pytest.approx(share * plan.phases["sample_low"].tflop)
 
 
 def test_products_are_counted_once_with_operands_and_results():

@@ -69,7 +69,7 @@ def compare(python: str, rounds: int, clock: measurement.Clock, threads: int) ->
         sigma = np.load(f"{folder}/model/sigmas.npy")[:-1]
         variables = {"params": wan.load_part("dit", f"{folder}/model/transformer", model)}
         run = functools.partial(Sampler(model).program, variables, x["noise"], x["prompt"], x["null"], {},
-                                build_solver_table("euler", sigma, sigma), np.float32(5), None, None, None, mode="prompt", cached=False)  # fmt: skip
+                                build_solver_table("euler", sigma, sigma), np.float32(5), None, None, None, None, mode="prompt", cached=False)  # fmt: skip
         latents = np.asarray(run()[0].latents)
         diffusers_latents = np.moveaxis(np.load(f"{folder}/model/out.npy"), 1, -1)
         seconds = np.array(

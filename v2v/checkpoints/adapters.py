@@ -11,6 +11,7 @@ LoRA file.
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -21,7 +22,16 @@ from v2v.checkpoints.config_types import check_types
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.presets import parse_sampling
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ConditionConfig, LoRAConfig, LoraDtype, LoraStyle, ModelConfig, SamplingConfig
+from v2v.config import (
+    ConditionConfig,
+    LoRAConfig,
+    LoraDtype,
+    LoraStyle,
+    ModelConfig,
+    SamplingConfig,
+    TransformerName,
+    transformer_part,
+)
 from v2v.errors import InputError
 from v2v.models import lora
 from v2v.models.conditioning import CONDITION_NAMES, Conditioning, build_conditioning
@@ -30,6 +40,10 @@ from v2v.runtime import text_files
 CONDITION_KEY = "v2v_condition"
 LORA_KEY = "v2v_lora"
 SAMPLING_KEY = "v2v_sampling"
+# Which transformer of a model of two an adapter was trained for.
+TRANSFORMER_KEY = "v2v_transformer"
+# In the names of files of such adapters.
+_NOISE_LEVEL = re.compile(r"(high|low)[-_ ]?noise", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,26 +72,66 @@ def embeddings_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".embeds.safetensors")
 
 
-def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
+def load_for_transformers(
+    source: str | Path | dict | Adapter, config: ModelConfig, transformer: TransformerName | None = None
+) -> dict[str, Adapter]:
+    """Load what an adapter adds to each transformer of a model.
+
+    Args:
+      source: as for `load_adapter`, or a loaded adapter.
+      config: the model.
+      transformer: which transformer of a model of two it is for; None for a model of one, and for a file with adapters of both.
+
+    Returns:
+      adapters by part.
+
+    Raises:
+      InputError: as `load_adapter`, or one that isn't told for which of two transformers it is.
+    """
+    if transformer is not None and transformer not in config.transformer_names:
+        raise InputError(
+            f"adapter: got one for the {transformer}-noise transformer, but {config.name} has a single one; pass it with --lora"
+        )
+    if transformer is None and None not in config.transformer_names:
+        is_file = not isinstance(source, dict | Adapter)
+        if not is_file or not lora_files.holds_both_transformers(
+            TensorFiles.open(hub.resolve_adapter(source))
+        ):
+            name = source if is_file else "adapter"
+            raise InputError(
+                f"{name}: expected adapters of both transformers of {config.name}, got one; pass the pair with --lora-high and --lora-low"
+            )
+        return {
+            transformer_part(name): load_adapter(source, config, name) for name in config.transformer_names
+        }
+    adapter = source if isinstance(source, Adapter) else load_adapter(source, config, transformer)
+    return {transformer_part(transformer): adapter}
+
+
+def load_adapter(
+    source: str | Path | dict, config: ModelConfig, transformer: TransformerName | None = None
+) -> Adapter:
     """Load an adapter from a file, with the embeddings beside it if there are any, or from a tree.
 
     Args:
       source: a safetensors file, ORG/NAME[/FILE.safetensors] on the Hugging Face Hub, or a tree {"lora", "embed"} as training
         keeps it.
       config: the model that the adapter must fit.
+      transformer: which transformer of a model of two it is for; None for a model of one.
 
     Raises:
-      InputError: a missing or damaged file, or an adapter for another model. No weights of the model are read.
+      InputError: a missing or damaged file, or an adapter for another model, or for the other transformer. No weights of the model are read.
     """
     if isinstance(source, dict):
         return _build_from_tree("adapter", source, config, None, config.lora.scale)
     path = hub.resolve_adapter(source)
     files = TensorFiles.open(path)
+    _check_transformer(files, transformer)
     if any(key.startswith(("lora/", "embed/")) for key in files.slots):
         tree = native.load_parameters(files.path)
         adapter = _build_from_tree(path, tree, config, _parse_condition(files), stored_scale(files, config))
         return dataclasses.replace(adapter, sampling=_parse_sampling(files))
-    updates = lora_files.load_lora(path, config)
+    updates = lora_files.load_lora(path, config, transformer)
     embeddings_file = embeddings_path(files.path)
     embed = condition = None
     if embeddings_file.is_file():
@@ -85,6 +139,17 @@ def load_adapter(source: str | Path | dict, config: ModelConfig) -> Adapter:
         embed = load_embeddings(embeddings_file, config, condition)
     _check_source(embeddings_file, embed, config)
     return Adapter(updates.lora, 1.0, updates.delta, embed, condition, _parse_sampling(files))
+
+
+def _check_transformer(files: TensorFiles, transformer: TransformerName | None) -> None:
+    """Raise InputError for an adapter that says, in its header or by its name, that it is of the other transformer."""
+    entry, match = files.metadata.get(TRANSFORMER_KEY), _NOISE_LEVEL.search(files.path.name)
+    name = entry or (match and match[1].lower())
+    if transformer is not None and name and name != transformer:
+        raise InputError(
+            f"{files.path}: is an adapter of the {name}-noise transformer by its {'header' if entry else 'name'}, expected one of the "
+            f"{transformer}-noise; pass it with --lora-{name}"
+        )
 
 
 def save_adapter(
@@ -233,13 +298,19 @@ def sampling_metadata(sampling: SamplingConfig) -> dict[str, str]:
     return {SAMPLING_KEY: json.dumps(dataclasses.asdict(sampling))}
 
 
-def adapter_metadata(config: ModelConfig) -> dict[str, str]:
+def adapter_metadata(config: ModelConfig, transformer: TransformerName | None = None) -> dict[str, str]:
     """Return the entries of a safetensors header that make an adapter's file complete.
 
     They are rank and alpha of LoRA, the layout of conditions, and, of a model with explicit noise levels, how it is sampled.
+
+    Args:
+      config: the model.
+      transformer: which transformer of a model of two it was trained for.
     """
     flow = config.flow
     entries = {LORA_KEY: json.dumps(dataclasses.asdict(config.lora))} | condition_metadata(config.condition)
+    if transformer is not None:
+        entries[TRANSFORMER_KEY] = transformer
     if flow.levels:
         names = [field.name for field in dataclasses.fields(SamplingConfig)]
         entries |= sampling_metadata(SamplingConfig(**{name: getattr(flow, name) for name in names}))

@@ -172,9 +172,6 @@ def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Pat
     files = model_files(repository)
     with tempfile.TemporaryDirectory(prefix="v2v-outline-") as temporary:
         folder = Path(temporary) / repository.name.repository.rpartition("/")[2]
-        for path in _paths(repository):
-            if path.partition("/")[0] in hub_files.TELLING_FOLDERS:
-                (folder / path.partition("/")[0]).mkdir(parents=True, exist_ok=True)
         for path in hub_files.select_unreadable(_paths(repository)):
             _place(folder, path, b"")
         for file in files:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from v2v.checkpoints import torch_file
-from v2v.checkpoints.part_files import SUBFOLDERS, guess_part
+from v2v.checkpoints.part_files import ORIGINAL_FOLDERS, SUBFOLDERS, guess_part
 from v2v.checkpoints.tensor_files import SAFETENSORS_INDEX, TORCH_INDEX
 
 # Small files of a published model, wherever a release keeps them.
@@ -35,9 +35,7 @@ EXPORT_FILES = (
 )
 # Patch embeddings of conditions, of editors that have them.
 EMBEDDER_FOLDERS = ("source_embedder", "ref_embedder")
-CONVERTED_FOLDERS = ("dit", "vae", "text", "adapter")
-# Folders that tell models this package does not run.
-TELLING_FOLDERS = ("transformer_2", "high_noise_model")
+CONVERTED_FOLDERS = ("dit", "dit_low", "vae", "text", "adapter", "adapter_low")
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}\.safetensors")
 
@@ -59,7 +57,7 @@ def select_files(paths: Iterable[str]) -> list[str]:
         )
     selected = present.intersection((*DESCRIPTIONS, *ADAPTER_FILES))
     parts: set[str] = set()
-    for part, folder in SUBFOLDERS.items():
+    for part, folder in (*SUBFOLDERS.items(), *ORIGINAL_FOLDERS.items()):
         inside = [p for p in present if p.rpartition("/")[0] == folder]
         weights = select_weights(inside) or _torch_files(inside)
         selected.update(weights, present.intersection([f"{folder}/config.json"]))
@@ -137,7 +135,7 @@ def is_model(paths: Iterable[str]) -> bool:
     folders = {path.partition("/")[0] for path in present if "/" in path}
     return bool(
         present & {"model_index.json", "base.safetensors"}
-        or folders & {*SUBFOLDERS.values(), *TELLING_FOLDERS}
+        or folders & {*SUBFOLDERS.values(), *ORIGINAL_FOLDERS.values()}
     )
 
 

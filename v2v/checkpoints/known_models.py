@@ -4,9 +4,20 @@ Any repository with the layout and backbone of a listed one may be named to --mo
 `UNSUPPORTED_MODELS` is refused before anything is fetched, with its reason.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from v2v.config import (
+    ConditionConfig,
+    FlowConfig,
+    ModelConfig,
+    wan21_t2v_1_3b,
+    wan21_t2v_14b,
+    wan22_a14b,
+    wan22_ti2v_5b,
+)
 from v2v.errors import InputError
 
 # "real weights": edits made with the published weights were looked at. "tiny models": the code equals the published package on small random
@@ -27,6 +38,7 @@ class KnownModel:
       frames: frames, height and width of its clips.
       takes: what it takes beside the source and the sentence.
       status: what has been tried.
+      pipeline: `_class_name` in the model_index.json of this model and its copies alone; "" where others share it.
     """
 
     name: str
@@ -37,6 +49,12 @@ class KnownModel:
     frames: tuple[int, int, int]
     takes: tuple[str, ...]
     status: Status
+    pipeline: str = ""
+
+    @property
+    def is_non_commercial(self) -> bool:
+        """Return whether the licence excludes commercial use."""
+        return "non-commercial" in self.licence.lower() or "-NC" in self.licence
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,18 @@ class UnsupportedModel:
     names: tuple[str, ...]
     title: str
     reason: str
+
+
+def lucy_edit() -> ModelConfig:
+    """Return Lucy-Edit: Wan2.2-TI2V-5B with twice the input channels, sampled as its pipeline does."""
+    model = wan22_ti2v_5b()
+    return dataclasses.replace(
+        model,
+        name="lucy_edit",
+        dit=dataclasses.replace(model.dit, in_channels=2 * model.dit.out_channels),
+        condition=ConditionConfig(layout="channel"),
+        flow=FlowConfig(guidance=5.0, solver="unipc", schedule="diffusers"),
+    )
 
 
 KNOWN_MODELS = (
@@ -86,6 +116,36 @@ KNOWN_MODELS = (
         status="tiny models",
     ),
     KnownModel(
+        name="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        description="the small relative, at 480p and 16 frames a second; it edits with an adapter",
+        licence="Apache-2.0",
+        download_bytes=28_900_000_000,
+        memory_gib=15,
+        frames=(81, 480, 832),
+        takes=("mask and reference, if the adapter was trained with them",),
+        status="tiny models",
+    ),
+    KnownModel(
+        name="Wan-AI/Wan2.1-T2V-14B-Diffusers",
+        description="the large relative, at 16 frames a second; it edits with an adapter",
+        licence="Apache-2.0",
+        download_bytes=80_400_000_000,
+        memory_gib=38,
+        frames=(81, 480, 832),
+        takes=("mask and reference, if the adapter was trained with them",),
+        status="tiny models",
+    ),
+    KnownModel(
+        name="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        description="two transformers of that size, for high and for low noise; it edits with a pair of adapters (--lora-high, --lora-low)",
+        licence="Apache-2.0",
+        download_bytes=126_200_000_000,
+        memory_gib=38,
+        frames=(81, 480, 832),
+        takes=("mask and reference, if the adapters were trained with them",),
+        status="tiny models",
+    ),
+    KnownModel(
         name="decart-ai/Lucy-Edit-Dev",
         description="an editor on the same backbone; sees the source as further channels",
         licence="Decart, non-commercial",
@@ -94,6 +154,7 @@ KNOWN_MODELS = (
         frames=(81, 480, 832),
         takes=(),
         status="tiny models",
+        pipeline="LucyEditPipeline",
     ),
     KnownModel(
         name="decart-ai/Lucy-Edit-1.1-Dev",
@@ -144,22 +205,24 @@ KNOWN_MODELS = (
     ),
 )
 
-_BACKBONE_16 = "another backbone (16 latent channels, the 8x8x4 autoencoder)"
 UNSUPPORTED_MODELS = (
     UnsupportedModel(
-        ("Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Wan-AI/Wan2.2-T2V-A14B", "Wan-AI/Wan2.2-I2V-A14B"),
-        "Wan2.2-A14B",
-        f"two 14B transformers of {_BACKBONE_16}",
+        ("Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Wan-AI/Wan2.2-I2V-A14B"),
+        "Wan2.2-I2V-A14B",
+        "takes a first frame and its mask as further channels; Wan-AI/Wan2.2-T2V-A14B-Diffusers is its relative without",
     ),
     UnsupportedModel(
-        ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Wan-AI/Wan2.1-T2V-1.3B", "Wan-AI/Wan2.1-T2V-14B"),
-        "Wan2.1",
-        _BACKBONE_16,
+        (
+            "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", "Wan-AI/Wan2.1-I2V-14B-480P",
+            "Wan-AI/Wan2.1-I2V-14B-720P", "Wan-AI/Wan2.1-FLF2V-14B-720P", "Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers",
+        ),
+        "Wan2.1-I2V",
+        "takes a first frame as further channels and as tokens of CLIP; Wan-AI/Wan2.1-T2V-14B-Diffusers is its relative without",
     ),
     UnsupportedModel(
         ("Wan-AI/Wan2.1-VACE-1.3B", "Wan-AI/Wan2.1-VACE-14B", "Wan-AI/Wan2.1-VACE-1.3B-diffusers", "Wan-AI/Wan2.1-VACE-14B-diffusers"),
         "VACE",
-        f"a second branch of control blocks on {_BACKBONE_16}",
+        "a second branch of control blocks",
     ),
     UnsupportedModel(
         ("ByteDance/Bernini-R",),
@@ -186,11 +249,34 @@ UNSUPPORTED_MODELS = (
             "alibaba-pai/Wan2.2-Fun-5B-InP",
             "alibaba-pai/Wan2.2-Fun-5B-Control",
             "alibaba-pai/Wan2.2-Fun-5B-Control-Camera",
+            "alibaba-pai/Wan2.2-Fun-A14B-InP",
+            "alibaba-pai/Wan2.2-Fun-A14B-Control",
+            "alibaba-pai/Wan2.1-Fun-1.3B-InP",
+            "alibaba-pai/Wan2.1-Fun-1.3B-Control",
+            "alibaba-pai/Wan2.1-Fun-14B-InP",
+            "alibaba-pai/Wan2.1-Fun-14B-Control",
         ),
-        "Wan2.2-Fun-5B",
+        "Wan-Fun",
         "further input channels for masks and control videos",
     ),
 )  # fmt: skip
+
+
+# The configuration of each model whose weights are published by others.
+CONFIGURATIONS: Mapping[str, Callable[[], ModelConfig]] = {
+    "Wan-AI/Wan2.2-TI2V-5B-Diffusers": wan22_ti2v_5b,
+    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": wan21_t2v_1_3b,
+    "Wan-AI/Wan2.1-T2V-14B-Diffusers": wan21_t2v_14b,
+    "Wan-AI/Wan2.2-T2V-A14B-Diffusers": wan22_a14b,
+    "decart-ai/Lucy-Edit-Dev": lucy_edit,
+    "decart-ai/Lucy-Edit-1.1-Dev": lucy_edit,
+}
+
+
+def find_configuration(name: str) -> ModelConfig | None:
+    """Return the configuration of a known model; None for those of the package."""
+    build = CONFIGURATIONS.get(name)
+    return None if build is None else build()
 
 
 def find_known(name: str) -> KnownModel | None:
@@ -198,16 +284,20 @@ def find_known(name: str) -> KnownModel | None:
     return next((model for model in KNOWN_MODELS if model.name.lower() == name.lower()), None)
 
 
-def licence_note(name: str) -> str:
+def licence_note(name: str, pipeline: str = "") -> str:
     """Return what must be told of a model's licence when it is loaded; "" for models that anybody may use for anything.
 
     Args:
       name: ORG/NAME, or the name of a folder that a copy of it may lie in.
+      pipeline: `_class_name` of its model_index.json, "" for none.
     """
-    known = find_known(name) or find_known(suggest(name))
-    if known is None or "non-commercial" not in known.licence:
+    model = find_known(name) or find_known(suggest(name))
+    model = model or next(
+        (entry for entry in KNOWN_MODELS if entry.pipeline and entry.pipeline == pipeline), None
+    )
+    if model is None or not model.is_non_commercial:
         return ""
-    return f"licence: {known.name} is published for non-commercial use ({known.licence}); read its terms before any other"
+    return f"licence: {model.name} is published for non-commercial use ({model.licence}); read its terms before any other"
 
 
 def suggest(name: str) -> str:

@@ -21,6 +21,7 @@ is an error, with the reason where the kind is known, because a partly applied a
 factor is folded in and no alpha is written, which all tools above read in the same way.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -34,7 +35,7 @@ import numpy as np
 from v2v.checkpoints import name_mapping, safetensors_file, wan
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import LoraDtype, LoraStyle, ModelConfig
+from v2v.config import LoraDtype, LoraStyle, ModelConfig, TransformerName
 from v2v.errors import InputError
 from v2v.runtime import text_files
 
@@ -50,6 +51,8 @@ MODULE_PREFIXES = (
     "lora_unet_",
 )
 METADATA_KEY = "lora_adapter_metadata"
+# Diffusers' name of the low-noise transformer of a model of two.
+LOW_NOISE_PREFIX = "transformer_2."
 # What is taken of a regular expression from a file.
 MOST_REPETITIONS, MOST_GROUPS, LONGEST_PATTERN = 3, 5, 1000
 
@@ -63,9 +66,8 @@ REFUSAL_REASONS = (
     (r"\.(hada|lokr|oft|boft|glora)_|\.oft_", "LoHa, LoKr or OFT, which are no low-rank updates; extract a LoRA"),
     (r"vace|\.k_img|\.v_img|\.add_[kv]_proj|img_emb|control_adapter|motion_", "of a VACE, control or image-to-video backbone"),
     (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
-    (r"transformer_2\.", "of the second expert of Wan2.2-A14B"),
 )  # fmt: skip
-BACKBONES_BY_WIDTH = {5120: "Wan 14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}
+BACKBONES_BY_WIDTH = {5120: "Wan 14B or A14B", 1536: "Wan 1.3B", 3072: "Wan2.2-TI2V-5B"}
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,21 @@ class LoraUpdates:
     delta: dict | None = None
 
 
-def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
+def load_lora(
+    path: str | Path, config: ModelConfig, transformer: TransformerName | None = None
+) -> LoraUpdates:
     """Load an adapter from a file of any convention above: float32, on the host, alpha folded in.
 
     Args:
       path: a safetensors file.
       config: the model that the adapter must fit.
+      transformer: which transformer of a model of two it is for; None for a model of one.
 
     Raises:
-      InputError: a backbone of another width; or, in one message, all keys that match no parameter, unpaired matrices and
+      InputError: a backbone of another width, or the other transformer; or, in one message, all keys that match no parameter, unpaired matrices and
         wrong shapes.
     """
-    files = TensorFiles.open(path)
+    files = _select_transformer(TensorFiles.open(path), config, transformer)
     keys = _assign_keys(files, config)
     _check_width(path, files, config)
     low_rank, scales = _read_factors(files, keys, config)
@@ -104,7 +109,7 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
             )
     if keys.problems:
         raise InputError(
-            f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(keys.problems))}; export it for Wan2.2-TI2V-5B without extra keys"
+            f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(keys.problems))}; export it for this model without extra keys"
         )
     stacked = _stack_blocks(low_rank, config.dit.layers)
     if not keys.full:
@@ -118,6 +123,38 @@ def load_lora(path: str | Path, config: ModelConfig) -> LoraUpdates:
             x = np.concatenate([x, np.zeros_like(x)], 1)
         updates[target] = updates.get(target, np.float32(0)) + x * scale
     return LoraUpdates(stacked, stack_full_updates(updates, config))
+
+
+def holds_both_transformers(files: TensorFiles) -> bool:
+    """Return whether a file holds adapters of both transformers of a model of two, as diffusers writes them."""
+    return {key.startswith(LOW_NOISE_PREFIX) for key in files.slots} == {True, False}
+
+
+def _select_transformer(
+    files: TensorFiles, config: ModelConfig, transformer: TransformerName | None
+) -> TensorFiles:
+    """Return the adapter of one transformer in a file that tells them apart; other files as they are."""
+    low = {key: slot for key, slot in files.slots.items() if key.startswith(LOW_NOISE_PREFIX)}
+    if not low:
+        return files
+    if transformer is None:
+        raise InputError(
+            f"{files.path}: holds an adapter of the low-noise transformer of a model of two ({LOW_NOISE_PREFIX}), such as Wan2.2-A14B; "
+            f"expected one for {config.name if not config.flow.boundary else 'a single transformer'}"
+        )
+    high = {key: slot for key, slot in files.slots.items() if key not in low}
+    if transformer == "high" and not high:
+        raise InputError(
+            f"{files.path}: is an adapter of the low-noise transformer ({LOW_NOISE_PREFIX}), expected one of the high-noise; pass it with "
+            "--lora-low"
+        )
+    metadata = dict(files.metadata)
+    with contextlib.suppress(ValueError, AttributeError):  # told where it is read
+        header = text_files.parse_json(metadata.get(METADATA_KEY, "{}"))
+        mine = {k: v for k, v in header.items() if k.startswith(LOW_NOISE_PREFIX) == (transformer == "low")}
+        metadata[METADATA_KEY] = json.dumps({k.removeprefix(LOW_NOISE_PREFIX): v for k, v in mine.items()})
+    slots = {key.removeprefix(LOW_NOISE_PREFIX): slot for key, slot in low.items()}
+    return TensorFiles(files.path, slots if transformer == "low" else high, metadata)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from v2v.checkpoints import editor_folder, hub_client, name_mapping, part_files, presets, wan_config
 from v2v.checkpoints.config_types import check_types
-from v2v.checkpoints.part_files import SUBFOLDERS, TokenizerSource, read_json_object
+from v2v.checkpoints.part_files import ORIGINAL_FOLDERS, SUBFOLDERS, TokenizerSource, read_json_object
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ConditionConfig, ModelConfig
 from v2v.errors import InputError
@@ -29,7 +29,7 @@ class ModelFolder:
     Attributes:
       path: the folder, or the transformer's file.
       config: the configuration that its tensors fit.
-      parts: the open files of "dit", "vae" and "text", as far as they exist.
+      parts: the open files of the model's parts (`ModelConfig.parts`), as far as they exist.
       tokenizer: where the tokenizer is read from, if there is one.
       adapter: lora.safetensors, if it exists.
       embedders: the open files of patch embeddings of conditions, of editors that have them (editor_folder.py).
@@ -74,16 +74,17 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
             f"{path}: expected a model folder (transformer/, vae/, text_encoder/, tokenizer/), found no folder"
         )
     root = part_files.find_root(path)
-    if (root / "transformer_2").is_dir() or (root / "high_noise_model").is_dir():
-        raise InputError(
-            f"{path}: is Wan2.2-A14B (two 14B experts, 16 latent channels); {wan_config.SUPPORTED_MODELS}"
-        )
     index = read_json_object(root / "model_index.json") or {}
     wan_config.check_pipeline(root, index)
     problems: list[str] = []
     parts = part_files.open_parts(path, problems) if parts is None else parts
     if "dit" not in parts and problems:
         raise InputError(problems[0])
+    if "dit" not in parts and "dit_low" in parts:
+        raise InputError(
+            f"{path}: has the low-noise transformer of two alone, missing the high-noise one ({SUBFOLDERS['dit']}/ or "
+            f"{ORIGINAL_FOLDERS['dit']}/); copy it from the same release"
+        )
     if "dit" not in parts:
         raise InputError(
             f"{path}: expected transformer/*.safetensors or a safetensors file with patch_embedding.weight, found "
@@ -91,17 +92,23 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
         )
     configs = {p: read_json_object(root / SUBFOLDERS[p] / "config.json") for p in name_mapping.PARTS}
     configs["vae"] = editor_folder.read_vae_config(root)
+    if configs["dit"] is None:
+        configs["dit"] = read_json_object(root / ORIGINAL_FOLDERS["dit"] / "config.json")
     embedders = editor_folder.open_embedders(root)
+    is_pair = index.get("boundary_ratio") is not None or part_files.has_two_transformers(path, parts)
     top = read_json_object(root / "config.json")
     scheduler = read_json_object(root / "scheduler" / "scheduler_config.json") or {}
     try:
         dit = wan_config.build_dit_config(path, parts["dit"], configs["dit"], top)
         vae = wan_config.build_vae_config(path, parts.get("vae"), configs["vae"], dit.out_channels)
         text = wan_config.build_text_config(parts.get("text"), configs["text"], dit)
-        published = wan_config.closest_published(dit)
+        if "dit_low" in parts:
+            wan_config.check_pair(path, dit, parts["dit_low"], configs["dit"], top)
+        published = wan_config.closest_published(dit, 1 + is_pair)
         has_frame_times = index.get("expand_timesteps", vae.residual)
         dit = dataclasses.replace(dit, frame_times=bool(has_frame_times))
-        flow = presets.apply_pipeline(path, index, wan_config.build_flow_config(scheduler, published.flow))
+        flow = wan_config.build_flow_config(scheduler, published.flow, index.get("boundary_ratio"))
+        flow = presets.apply_pipeline(path, index, flow)
         for part in (dit, vae, text, flow):
             check_types(part)
     except wan_config.UnsupportedBackboneError:  # the better reason, whatever else can't be read
@@ -141,4 +148,6 @@ def read_model_folder(path: str | Path, parts: dict[str, TensorFiles] | None = N
 
 def format_missing_part(part: str) -> str:
     """Return a description of a missing part."""
+    if part == "dit_low":
+        return f"the second, low-noise transformer ({SUBFOLDERS[part]}/ or {ORIGINAL_FOLDERS[part]}/)"
     return f"{SUBFOLDERS[part]} weights ({SUBFOLDERS[part]}/*.safetensors)"

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2v.config import ModelConfig, VAEConfig
+from v2v.config import ModelConfig, VAEConfig, part_kind
 
 LAYOUTS = ("diffusers", "original")
+# Kinds of parts; a model of two transformers has two of the first (`ModelConfig.parts`).
 PARTS = ("dit", "vae", "text")
 
 TRANSFORMER_TABLE = (
@@ -146,7 +147,7 @@ def map_tensors(
     """Map every published tensor of a part to our tree, in our tree's order.
 
     Args:
-      part: "dit", "vae" or "text".
+      part: one of `ModelConfig.parts`.
       shapes: our parameters' shapes by path ("blocks/self_attn/q/kernel").
       config: the sizes that paths do not show (patch, residual blocks per stage).
       layout: "diffusers" or "original".
@@ -158,7 +159,7 @@ def map_tensors(
         "dit": TRANSFORMER_TABLE,
         "vae": build_autoencoder_table(config.vae),
         "text": TEXT_ENCODER_TABLE,
-    }[part]
+    }[part_kind(part)]
     column = 1 + LAYOUTS.index(layout)
     out = []
     for path, shape in shapes.items():

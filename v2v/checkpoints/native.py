@@ -125,6 +125,7 @@ LATER_FIELDS = {
         "negative",
         "boundary",
         "low_guidance",
+        "tau_range",
         "levels",
     ),
 }

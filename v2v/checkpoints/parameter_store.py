@@ -11,7 +11,7 @@ says so (pipeline/memory_plan.py), and only the latest version of the transforme
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from v2v.checkpoints import orbax_tree, wan
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.config import ModelConfig, WeightsDtype
+from v2v.config import ModelConfig, WeightsDtype, part_kind
 from v2v.errors import InputError, note
 from v2v.models import lora, quantized
 from v2v.models.quantized import RoundingError
@@ -34,6 +34,8 @@ from v2v.runtime import host_memory, sharding
 
 # Adapters in the order in which they are added, each with its weight.
 WeightedAdapters = tuple[tuple[Adapter, float], ...]
+# The adapters of each transformer by its part; none where it is left out.
+AdaptersByPart = Mapping[str, WeightedAdapters]
 
 
 class PartReader(Protocol):
@@ -44,6 +46,8 @@ class PartReader(Protocol):
         ...
 
 
+# Where `v2v convert` writes the adapter of each transformer.
+ADAPTER_FOLDERS = {"dit": "adapter", "dit_low": "adapter_low"}
 # The rank of combined adapters is padded to a multiple of this, so that most combinations share one compiled program.
 RANK_MULTIPLE = 64
 
@@ -52,10 +56,10 @@ class PartStore(Protocol):
     """What a model needs of a store of its parameters."""
 
     def get(self, part: str, adapters: WeightedAdapters = (), streams: bool = False) -> dict:
-        """Return "dit", "vae" or "text" with the adapters merged; where it streams, its blocks' kernels in the host's memory."""
+        """Return a part with the adapters merged; where it streams, its blocks' kernels in the host's memory."""
         ...
 
-    def check(self, adapters: WeightedAdapters = ()) -> None:
+    def check(self, adapters: AdaptersByPart) -> None:
         """Raise InputError where values are NaN or infinite."""
         ...
 
@@ -88,7 +92,7 @@ class _HostCopy:
 
 
 class ParameterStore:
-    """The parts "dit", "vae" and "text" of one model.
+    """The parts of one model.
 
     Args:
       read: reads a part.
@@ -104,23 +108,23 @@ class ParameterStore:
         self._checked = False
         self._loaded: dict[str, tuple[WeightedAdapters, dict]] = {}
         self._on_host: dict[str, _HostCopy] = {}
-        # The part whose blocks' kernels are in the host's memory as programs read them, or None.
-        self._streamed: str | None = None
+        # Parts whose blocks' kernels are in the host's memory as programs read them.
+        self._streamed: set[str] = set()
 
     def get(self, part: str, adapters: WeightedAdapters = (), streams: bool = False) -> dict:
         """Return a part with the adapters merged; it is kept until it is requested with other adapters, or others need the memory.
 
         Args:
-          part: "dit", "vae" or "text".
+          part: one of `ModelConfig.parts`.
           adapters: to be merged.
           streams: whether its blocks' kernels shall be in the host's memory.
         """
         loaded = self._loaded.get(part)
-        if loaded is None or loaded[0] != adapters or streams != (part == self._streamed):
+        if loaded is None or loaded[0] != adapters or streams != (part in self._streamed):
             self._loaded.pop(part, None)  # freed before its successor is read
             if not streams:
                 self._make_room(part)
-            self._streamed = part if streams else None if part == self._streamed else self._streamed
+            self._streamed = self._streamed | {part} if streams else self._streamed - {part}
             copy = self._on_host.pop(part, None)
             if copy is not None and (copy.adapters, copy.streams) == (adapters, streams):
                 tree = jax.device_put(copy.tree, copy.shardings)
@@ -134,8 +138,8 @@ class ParameterStore:
         for part in [name for name in self._loaded if name not in parts]:
             self._evict(part)
 
-    def check(self, adapters: WeightedAdapters = ()) -> None:
-        """Check the values of the transformer and the autoencoder; to be called before the text encoder is read.
+    def check(self, adapters: AdaptersByPart) -> None:
+        """Check the values of the transformers and the autoencoder; to be called before the text encoder is read.
 
         Where the whole model fits into half of the memory both are loaded, else they are read one tensor at a time and not kept.
 
@@ -144,9 +148,9 @@ class ParameterStore:
         """
         if self._checked:
             return
-        for part, merged in (("dit", adapters), ("vae", ())):
+        for part in [part for part in self.sizes if part != "text"]:
             if self._fits_in_memory():
-                self.get(part, merged)
+                self.get(part, adapters.get(part, ()))
             elif self._check_part and part not in self._loaded:
                 self._check_part(part)
         self._checked = True
@@ -163,14 +167,14 @@ class ParameterStore:
     def _make_room(self, part: str) -> None:
         """Free other parts as far as `part` doesn't fit into memory beside them."""
         for other in [name for name in self._loaded if name != part]:
-            loaded = sum(self.sizes[p] for p in self._loaded if p not in (part, self._streamed))
+            loaded = sum(self.sizes[p] for p in self._loaded if p not in (part, *self._streamed))
             if self.sizes[part] + loaded > host_memory.device_bytes():
                 self._evict(other)
 
     def _evict(self, part: str) -> None:
         """Free a part; of an accelerator's memory it goes to the host's where that has room, so that it need not be read again."""
         adapters, tree = self._loaded.pop(part, (None, None))
-        streams = part == self._streamed
+        streams = part in self._streamed
         if adapters is None or not tree:
             return
         if streams or host_memory.free_host_bytes() >= 2 * self.sizes[part]:
@@ -211,7 +215,7 @@ class ReplicatedStore:
         self._source.retain(*parts)
         self._follow(*parts)
 
-    def check(self, adapters: WeightedAdapters = ()) -> None:
+    def check(self, adapters: AdaptersByPart) -> None:
         """Check the values of the source store."""
         self._source.check(adapters)
 
@@ -351,9 +355,9 @@ def store_from_orbax(
     return ParameterStore(read, part_bytes(config, mesh, weights_dtype or stored))
 
 
-def load_converted_adapter(path: Path) -> Adapter | None:
-    """Load the adapter in a folder written by `v2v convert`; None if there is none."""
-    folder = path / "adapter"
+def load_converted_adapter(path: Path, part: str = "dit") -> Adapter | None:
+    """Load the adapter of a transformer in a folder written by `v2v convert`; None if there is none."""
+    folder = path / ADAPTER_FOLDERS[part]
     if not folder.is_dir():
         return None
     tree = orbax_tree.load_tree(folder)
@@ -384,7 +388,8 @@ def abstract_parameters(
     tree = unflatten_tree(leaves)
     if mesh is None:
         return tree
-    places = sharding.tree_shardings({part: tree}, mesh)[part]
+    kind = part_kind(part)
+    places = sharding.tree_shardings({kind: tree}, mesh)[kind]
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
 
 

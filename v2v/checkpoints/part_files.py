@@ -1,13 +1,16 @@
 """Where the parts of a published model lie: the arrangements in which people download them.
 
-    diffusers   transformer/ vae/ text_encoder/, in each a file, shards with an index, or a file of torch.save
+    diffusers   transformer/ vae/ text_encoder/, in each a file, shards with an index, or a file of torch.save; of a model of two
+                transformers (Wan2.2-A14B) transformer/ is the high-noise one and transformer_2/ the low-noise one
+    original    of such a model: high_noise_model/ low_noise_model/ beside single files
     side by side single files of any name in one folder, recognized by the tensors they hold (Wan-AI/Wan2.2-TI2V-5B itself)
     ComfyUI     diffusion_models/ (or unet/) vae/ text_encoders/ (or clip/), in the folder, in its split_files/ or in its models/
-    one file    the transformer's, of any of these; the other parts are looked for around it
+    one file    the transformer's, of any of these; the other parts are looked for around it, a second transformer by its name
 
 Headers alone are read. Of several files that could be a part those that this package can't run are passed by.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,11 @@ from v2v.errors import InputError, note
 from v2v.runtime import text_files
 
 WEIGHT_SUFFIXES = (".safetensors", *torch_file.SUFFIXES, gguf_file.SUFFIX, *INDEX_SUFFIXES)
-SUBFOLDERS = {"dit": "transformer", "vae": "vae", "text": "text_encoder"}
+SUBFOLDERS = {"dit": "transformer", "dit_low": "transformer_2", "vae": "vae", "text": "text_encoder"}
+# Those of two transformers in original releases.
+ORIGINAL_FOLDERS = {"dit": "high_noise_model", "dit_low": "low_noise_model"}
+# In the name of a file of one of two transformers.
+_NOISE_LEVEL = re.compile(r"(?<![a-z])(high|low)(?:[-_ ]?noise|(?![a-z]))", re.IGNORECASE)
 # Folders of ComfyUI by what they hold, and where they are in what people name.
 COMFY_FOLDERS = {
     "dit": ("diffusion_models", "unet"),
@@ -56,7 +63,7 @@ def find_root(path: Path) -> Path:
     """Return the folder around which the parts of a model lie: the path, or where it is the transformer's file a folder above it."""
     if path.is_dir():
         return path
-    inside = (*COMFY_FOLDERS["dit"], SUBFOLDERS["dit"])
+    inside = (*COMFY_FOLDERS["dit"], SUBFOLDERS["dit"], *ORIGINAL_FOLDERS.values())
     return next((folder.parent for folder in path.parents[:3] if folder.name in inside), path.parent)
 
 
@@ -91,6 +98,25 @@ def find_tokenizer(path: Path, parts: dict[str, TensorFiles]) -> TokenizerSource
     return None
 
 
+def noise_level(name: str) -> str:
+    """Return "high" or "low" for the name of a file of one of two transformers, "" for others."""
+    match = _NOISE_LEVEL.search(name)
+    return match[1].lower() if match else ""
+
+
+def has_two_transformers(path: Path, parts: dict[str, TensorFiles]) -> bool:
+    """Return whether a model has, or should have, two transformers.
+
+    Args:
+      path: the model's folder, or the transformer's file.
+      parts: its open parts.
+    """
+    root = find_root(path)
+    folders = (SUBFOLDERS["dit_low"], *ORIGINAL_FOLDERS.values())
+    is_named = path.is_file() and noise_level(path.name) != ""
+    return "dit_low" in parts or is_named or any((root / folder).is_dir() for folder in folders)
+
+
 def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, TensorFiles]:
     """Open the checkpoint of each part.
 
@@ -106,8 +132,9 @@ def open_parts(path: Path, problems: list[str] | None = None) -> dict[str, Tenso
         finder.take_transformer(path)
         if "dit" not in finder.parts:
             return {}
-    for part, folder in SUBFOLDERS.items():
-        finder.take_folder(part, finder.root / folder)
+    for folders in (SUBFOLDERS, ORIGINAL_FOLDERS):
+        for part, folder in folders.items():
+            finder.take_folder(part, finder.root / folder)
     files = _list_weights(finder.root)
     for part in name_mapping.PARTS:
         finder.take(part, files)
@@ -135,8 +162,17 @@ class _Finder:
         self._opened: dict[Path, TensorFiles | None] = {}
 
     def take_transformer(self, file: Path) -> None:
-        """Take the transformer from the file that holds it."""
-        self.take("dit", [file])
+        """Take the transformer from the file that holds it, and of two the other from the file that has the other's name."""
+        level = noise_level(file.name)
+        match = _NOISE_LEVEL.search(file.name)
+        if match:
+            other = "low" if level == "high" else "high"
+            start, end = match.span(1)
+            other = other.upper() if match[1].isupper() else other.title() if match[1].istitle() else other
+            partner = file.with_name(file.name[:start] + other + file.name[end:])
+            self.take("dit", [f for f in (file, partner) if f.is_file()])
+        else:
+            self.take("dit", [file])
         if "dit" not in self.parts and self._opened[file] is not None:
             self._report(
                 f"{file}: expected the weights of a transformer, found none; pass the model's folder"
@@ -171,6 +207,9 @@ class _Finder:
                 f"{SUBFOLDERS[part]}: {next(iter(plain)).name} goes before GGUF; pass the file to use {quantized}"
             )
             candidates = plain
+        if part == "dit" and (pair := _find_pair(candidates)):
+            self.parts |= pair
+            return
         if len(candidates) > 1 and part == "dit":
             names = ", ".join(str(file.relative_to(self.root)) for file in candidates)
             raise InputError(
@@ -240,6 +279,14 @@ def _holds(part: str, files: TensorFiles) -> bool:
     return any(
         prefix + mark in files.slots for prefix in NAME_PREFIXES for mark in wan_config.MARKER_TENSORS[part]
     )
+
+
+def _find_pair(candidates: dict[Path, TensorFiles]) -> dict[str, TensorFiles]:
+    """Return both transformers of a model by part where files are named as such; {} for others."""
+    levels = {noise_level(file.name): files for file, files in candidates.items()}
+    if len(candidates) != 2 or set(levels) != {"high", "low"}:
+        return {}
+    return {"dit": levels["high"], "dit_low": levels["low"]}
 
 
 def _precision(files: TensorFiles) -> tuple[int, int]:

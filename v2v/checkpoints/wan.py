@@ -21,7 +21,7 @@ from v2v.checkpoints import name_mapping, safetensors_file
 from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.tensor_slot import FLOAT_DTYPES, READABLE_DTYPES
-from v2v.config import ModelConfig, WeightsDtype
+from v2v.config import ModelConfig, WeightsDtype, part_kind
 from v2v.errors import InputError
 from v2v.models import quantized
 from v2v.models.autoencoder import VAE
@@ -41,11 +41,11 @@ TensorUpdate = Callable[[str, int | None, np.ndarray], np.ndarray]
 
 @functools.cache
 def parameter_shapes(part: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a part's parameters by path, from abstract evaluation; part is "dit", "vae" or "text"."""
+    """Return the shapes of a part's parameters by path, from abstract evaluation; part is one of `ModelConfig.parts`."""
     key = jax.random.key(0)
     f32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     i32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
-    if part == "dit":
+    if part_kind(part) == "dit":
         cfg = config.dit
         args = (f32((1, *cfg.patch, cfg.in_channels)), f32((1,)), f32((1, cfg.text_len, cfg.text_width)))
         tree = jax.eval_shape(DiT(cfg, config.condition).init, key, *args)
@@ -72,7 +72,7 @@ def load_part(
     """Load a part of the model from safetensors.
 
     Args:
-      part: "dit", "vae" or "text".
+      part: one of `ModelConfig.parts`.
       source: a file, an index, a folder with one of either, or an open checkpoint.
       config: the model the tensors must fit.
       dtype: type of the parameters; None takes the part's own `dtype`. A bfloat16 DiT keeps norms, modulation, time MLP and head
@@ -140,10 +140,11 @@ def parameter_dtype(
 
     What a bfloat16 DiT computes in float32 is float32.
     """
-    if weights_dtype == "bfloat16" and part in quantized.QUANTIZED_PARTS:
+    kind = part_kind(part)
+    if weights_dtype == "bfloat16" and kind in quantized.QUANTIZED_PARTS:
         dtype = dtype or jnp.bfloat16
-    dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[part].dtype)
-    return jnp.dtype(jnp.float32) if part == "dit" and FLOAT32_PATHS.search(path) else dtype
+    dtype = jnp.dtype(dtype or {"dit": config.dit, "vae": config.vae, "text": config.text}[kind].dtype)
+    return jnp.dtype(jnp.float32) if kind == "dit" and FLOAT32_PATHS.search(path) else dtype
 
 
 def match_tensors(
@@ -185,7 +186,7 @@ def match_tensors(
     if wrong:
         total = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(wrong) - len(missing) - len(unexpected)} mis-shaped"
         raise InputError(
-            f"{files.path}: doesn't fit the {part} of {config.name} in the {layout} layout ({total}): "
+            f"{files.path}: doesn't fit the {part_kind(part)} of {config.name} in the {layout} layout ({total}): "
             + "; ".join(_group_by_layer(wrong))
             + "; check that the folder is the model meant and complete"
         )
@@ -218,7 +219,7 @@ def published_tensors(
     """Return a tree under published names and in their memory layout, as host arrays: the inverse of `load_part`.
 
     Args:
-      part: "dit", "vae" or "text".
+      part: one of `ModelConfig.parts`.
       params: our parameter tree.
       config: the model it belongs to.
       layout: "diffusers" or "original".

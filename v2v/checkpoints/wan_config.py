@@ -103,7 +103,7 @@ def build_dit_config(
     out = velocity_channels(files) or 0
     _check_backbone(path, channels, out, shapes, settings)
     heads = settings.get("num_attention_heads") or settings.get("num_heads") or width // HEAD_DIM
-    if heads * settings.get("attention_head_dim", width // heads) != width:
+    if heads and heads * settings.get("attention_head_dim", width // heads) != width:
         heads = width // HEAD_DIM  # sizes of another model, as a release of Bernini-R had them
     if not all((layers, ffn[0], out, text_width, time[1], heads)):
         raise InputError(
@@ -202,7 +202,29 @@ def closest_published(dit: DiTConfig, transformers: int = 1) -> ModelConfig:
     return dataclasses.replace(model, flow=FlowConfig(guidance=guidance, solver="unipc", schedule="wan"))
 
 
-def build_flow_config(scheduler: dict, defaults: FlowConfig) -> FlowConfig:
+def check_pair(
+    path: Path, dit: DiTConfig, low: TensorFiles, part_config: dict | None, top_config: dict | None
+) -> None:
+    """Check that the second transformer of a model is of the type of the first.
+
+    Raises:
+      InputError: it isn't.
+    """
+    second = build_dit_config(path, low, part_config, top_config)
+    if second != dit:
+        differences = ", ".join(
+            f"{field.name} {getattr(dit, field.name)} and {getattr(second, field.name)}"
+            for field in dataclasses.fields(dit)
+            if getattr(dit, field.name) != getattr(second, field.name)
+        )
+        raise InputError(
+            f"{path}: its two transformers are of different models ({differences}); copy both from one release"
+        )
+
+
+def build_flow_config(
+    scheduler: dict, defaults: FlowConfig, boundary_ratio: float | None = None
+) -> FlowConfig:
     """Build the sampling configuration from scheduler_config.json; the version decides between the two tables called UniPC.
 
     A scheduler that this package doesn't have, or an option of one, causes a note; a folder without a scheduler is sampled with UniPC.
@@ -210,7 +232,10 @@ def build_flow_config(scheduler: dict, defaults: FlowConfig) -> FlowConfig:
     Args:
       scheduler: values of the file; {} for none.
       defaults: what it doesn't tell.
+      boundary_ratio: of model_index.json, the boundary between two transformers; None for that of `defaults`.
     """
+    if boundary_ratio is not None:
+        defaults = dataclasses.replace(defaults, boundary=float(boundary_ratio))
     shift = float(scheduler.get("flow_shift") or scheduler.get("shift") or defaults.shift)
     name = scheduler.get("_class_name")
     options = [option for option in FOREIGN_SCHEDULES if scheduler.get(option)]

@@ -1,7 +1,7 @@
 """`v2v convert`: models into folders that load fast, and LoRA files into the layout of other tools.
 
     a model folder (published, or of `v2v train`)  →  a folder of ours: config.json, tokenizer.json, and orbax trees dit/ vae/ text/
-                                                      (and adapter/), cast once, read in parallel afterwards
+                                                      (and adapter/; of a model of two transformers dit_low/ and adapter_low/ too), cast once, read in parallel afterwards
     a LoRA file of any tool, or of `v2v train`     →  a LoRA file for other tools, and its embeddings in a file beside it
 
 Everything is checked before a tensor is read. A folder is complete or absent.
@@ -11,18 +11,19 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from v2v.checkpoints import adapters, hub, hub_client, name_mapping, native, orbax_tree
+from v2v.checkpoints import adapters, hub, hub_client, native, orbax_tree, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.checkpoints.presets import find_preset
-from v2v.config import LoraDtype, LoraStyle, ModelConfig, WeightsDtype
+from v2v.config import LoraDtype, LoraStyle, ModelConfig, TransformerName, WeightsDtype
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
 from v2v.video.file_checks import error_reason
@@ -54,6 +55,7 @@ def convert(
     *,
     model: str = "",
     lora: str = "",
+    pairs: Mapping[TransformerName, str] = MappingProxyType({}),
     style: LoraStyle = "original",
     dtype: LoraDtype = "bfloat16",
     weights_dtype: WeightsDtype | None = None,
@@ -67,6 +69,7 @@ def convert(
       target: the folder or file to write.
       model: for a LoRA file, the model that it belongs to.
       lora: an adapter to store in the folder beside the weights.
+      pairs: the same for the transformers of a model of two.
       style: the convention of names in a LoRA file.
       dtype: of the matrices in a LoRA file.
       weights_dtype: type to store the weights of a folder in (models/quantized.py); None for the model's own.
@@ -87,7 +90,7 @@ def convert(
             raise InputError(f"{source}: is an adapter, for which --weights-dtype does nothing; leave it out")
         outputs = _convert_lora(source, target, model, style, dtype, preset)
     else:
-        outputs = _convert_model(source, target, lora, progress, weights_dtype, preset)
+        outputs = _convert_model(source, target, lora, pairs, progress, weights_dtype, preset)
     files = [
         p for root in outputs for p in ([root] if root.is_file() else sorted(root.rglob("*"))) if p.is_file()
     ]
@@ -129,6 +132,7 @@ def _convert_model(
     source: str | Path,
     target: Path,
     lora: str,
+    pairs: Mapping[TransformerName, str],
     progress: bool,
     weights_dtype: WeightsDtype | None,
     preset: str,
@@ -137,7 +141,8 @@ def _convert_model(
         raise InputError(f"{target}: already there; choose another name or remove it")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
-    if Path(source).is_dir() and is_converted_folder(Path(source)) and not (lora or weights_dtype or preset):
+    has_changes = bool(lora or pairs or weights_dtype or preset)
+    if Path(source).is_dir() and is_converted_folder(Path(source)) and not has_changes:
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
     sampling_preset = find_preset(preset) if preset else None
     if sampling_preset is not None and lora:
@@ -145,6 +150,8 @@ def _convert_model(
     model = load_pretrained(source, progress=progress, weights_dtype=weights_dtype, preset=sampling_preset)
     if lora:
         model = model.with_lora(lora)
+    for transformer, file in pairs.items():
+        model = model.with_lora(file, transformer=transformer)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -153,16 +160,18 @@ def _convert_model(
             tokenizer = model.tokenizer.backend.to_str(pretty=True)
             (partial / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         for part in tqdm(
-            name_mapping.PARTS, desc="converting", unit=" parts", disable=not progress, leave=False
+            model.config.parts, desc="converting", unit=" parts", disable=not progress, leave=False
         ):
             tree = model.parameters(part)
             with _explain_write_errors(target):
                 orbax_tree.save_tree(partial / part, tree)
-        adapter = model.adapter()
         config = dataclasses.replace(model.config, name=target.resolve().name)
         with _explain_write_errors(target):
-            if adapter is not None:
-                orbax_tree.save_tree(partial / "adapter", _adapter_tree(adapter))
+            for part in config.transformers:
+                if (adapter := model.adapter(part)) is not None:
+                    orbax_tree.save_tree(
+                        partial / parameter_store.ADAPTER_FOLDERS[part], _adapter_tree(adapter)
+                    )
             native.save_config(partial / "config.json", config)
             os.replace(partial, target)
     finally:

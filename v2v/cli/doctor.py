@@ -226,14 +226,19 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
         "name": config.name,
         "size": [config.frames, config.height, config.width],
         "parameters": {
-            p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, config).values())
-            for p in name_mapping.PARTS
+            p: sum(int(np.prod(s)) for s in wan.parameter_shapes(p, config).values()) for p in config.parts
         },
         "held_bytes": sizes,
         "memory": _plan_memory(config, conditions, sizes).to_json(),
         "edits_by": list(conditions),
         "sampling": dataclasses.asdict(sampling),
+        **({"pair": _describe_pair(config)} if config.flow.boundary else {}),
     }
+
+
+def _describe_pair(config: ModelConfig) -> dict:
+    """Describe where the two transformers of a model predict, as JSON values."""
+    return {"boundary": config.flow.boundary, "low_guidance": config.flow.low_guidance}
 
 
 def _plan_memory(config: ModelConfig, conditions: tuple[str, ...], sizes: dict[str, int]) -> MemoryPlan:
@@ -264,10 +269,9 @@ def _describe_published(
     """Check every file of a published folder; return its configuration, if any, and the conditions that it takes."""
     parts = part_files.open_parts(path, problems)
     damaged = " ".join(problems)
+    expected = [*name_mapping.PARTS, *(["dit_low"] if part_files.has_two_transformers(path, parts) else [])]
     missing = [
-        part
-        for part in name_mapping.PARTS
-        if part not in parts and f"/{part_files.SUBFOLDERS[part]}/" not in damaged
+        part for part in expected if part not in parts and f"/{part_files.SUBFOLDERS[part]}/" not in damaged
     ]
     if path.exists():
         missing_files = [model_folder.format_missing_part(part) for part in missing] + (
@@ -330,7 +334,7 @@ def _format_report(report: dict) -> str:
         lines.append(f"model {model['path']}: {model['kind']}")
     for part, p in model.get("parts", {}).items():
         lines.append(
-            f"  {part:5} {p['tensors']} tensors, {'/'.join(p['types'])}, {_format_bytes(p['bytes'])} in {p['files']} "
+            f"  {part:7} {p['tensors']} tensors, {'/'.join(p['types'])}, {_format_bytes(p['bytes'])} in {p['files']} "
             f"file{'s' * (p['files'] > 1)}" + (f", {p['layout']} names" if p["layout"] else "")
         )
     for what in ("tokenizer", "adapter"):
@@ -341,7 +345,7 @@ def _format_report(report: dict) -> str:
         lines += [
             f"  {sizes}",
             f"  edits {t} frames of {w}x{h} by: {', '.join(['instruction', *model['edits_by']])}" if model["edits_by"] else "  makes videos from text; to edit it needs an adapter with embeddings (--lora)",
-            f"  samples with {describe_sampling(SamplingConfig(**model['sampling']))}",
+            f"  samples with {describe_sampling(SamplingConfig(**model['sampling']))}{_format_pair(model)}",
         ]  # fmt: skip
     if "memory" in model:
         lines.append(_format_memory(model["memory"]))
@@ -351,6 +355,15 @@ def _format_report(report: dict) -> str:
     if model and not report["problems"]:
         lines.append("nothing is missing")
     return "\n".join(lines)
+
+
+def _format_pair(model: dict) -> str:
+    """Return which of two transformers predicts where, "" for a model of one."""
+    if "pair" not in model:
+        return ""
+    boundary, low = model["pair"]["boundary"], model["pair"]["low_guidance"]
+    guidance = "" if low is None else f" with guidance {low:g}"
+    return f"; high-noise transformer from flow time {boundary:g} on, below it the low-noise one{guidance}"
 
 
 def _format_memory(plan: dict) -> str:
@@ -365,7 +378,7 @@ def _format_memory(plan: dict) -> str:
             " in {}x{} tiles".format(*plan["tiles"]) if name == "decode" and plan["tiles"] != [1, 1] else ""
         )
         lines.append(
-            f"    {name:7} {phase['part']}{beside}, {phase['working_gib']:g} GiB of working memory{tiles}: {phase['peak_gib']:g} GiB"
+            f"    {name:10} {phase['part']}{beside}, {phase['working_gib']:g} GiB of working memory{tiles}: {phase['peak_gib']:g} GiB"
         )
     return "\n".join(lines)
 

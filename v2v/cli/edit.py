@@ -19,6 +19,7 @@ from v2v.assets import EMBEDDED
 from v2v.checkpoints.presets import Preset, find_preset
 from v2v.cli.edit_ahead import compile_ahead, parse_buckets
 from v2v.cli.edit_report import format_report, format_skips, tell_memory
+from v2v.config import TransformerName
 from v2v.errors import InputError, note
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.runtime import devices
@@ -69,6 +70,7 @@ class ModelOptions:
       solver: another solver than the model's.
       schedule: another schedule than the model's.
       adapters: files, or their names on the hub, and their weights.
+      pairs: adapters of the transformers of a model of two, each with the name of its transformer.
       skip: tolerance of step skipping; 0 for none.
       progress: show bars while weights are read.
       mesh: sizes by mesh axis, to edit a clip on several devices; empty for one device a clip.
@@ -82,6 +84,7 @@ class ModelOptions:
     solver: str | None = None
     schedule: str | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    pairs: tuple[tuple[str, float, TransformerName], ...] = ()
     skip: float = 0.0
     progress: bool = False
     mesh: Mapping[str, int] = field(default_factory=dict)
@@ -150,6 +153,8 @@ class ModelOptions:
             editor = EasyV2VEditor(model)
         for file, weight in self.adapters:
             editor.load_lora_weights(file, weight)
+        for file, weight, transformer in self.pairs:
+            editor.load_lora_weights(file, weight, transformer)
         if self.skip:
             editor.skip_steps(self.skip)
         return editor
@@ -160,13 +165,15 @@ class ModelOptions:
         from v2v.pipeline.batch import fingerprint_weights
 
         files = hub.resolve_model(self.path, progress=self.progress) if self.path != "embedded" else EMBEDDED
-        preset, names = self.find_preset(), [file for file, _ in self.adapters]
+        preset, names = self.find_preset(), [file for file, *_ in (*self.adapters, *self.pairs)]
         adapters = [
             hub.resolve_adapter(file)
             for file in (names + [preset.adapter] if preset and preset.adapter else names)
         ]
         weights = [weight for _, weight in self.adapters]
         settings = repr((weights, dict(self.size), self.solver, self.schedule))
+        if self.pairs:
+            settings += repr([place for _, *place in self.pairs])
         if self.dtype is not None:
             settings += f" {self.dtype}"
         if preset is not None:
@@ -494,7 +501,9 @@ def edit_manifest(
         masks = any(request.mask is not None for request in requests) or None
         references = any(request.reference is not None for request in requests) or None
         check_combination(defaults.settings, masks, references)
-        _require_adapter(defaults.lora_scale, bool(model.adapters) or any(job.lora for job in jobs))
+        _require_adapter(
+            defaults.lora_scale, bool(model.adapters or model.pairs) or any(job.lora for job in jobs)
+        )
     parallel_jobs = model.mesh.get("data", 1) * model.mesh.get("fsdp", 1)
     worker_options = model
     if beam is not None:
@@ -559,7 +568,7 @@ def _references(args: argparse.Namespace) -> str | tuple[str, ...] | None:
 
 
 def _check_scale(args: argparse.Namespace) -> None:
-    _require_adapter(args.lora_scale, bool(args.lora))
+    _require_adapter(args.lora_scale, bool(args.lora or args.lora_high or args.lora_low))
 
 
 def _require_adapter(lora_scale: float, has_adapter: bool) -> None:
@@ -580,6 +589,12 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
 
 def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
     adapters = parse_adapters(args.lora, args.lora_scale)
+    names: tuple[TransformerName, ...] = ("high", "low")
+    pairs: tuple[tuple[str, float, TransformerName], ...] = tuple(
+        (file, weight, name)
+        for name, arguments in zip(names, (args.lora_high, args.lora_low), strict=True)
+        for file, weight in parse_adapters(arguments, args.lora_scale)
+    )
     if args.mesh and args.explain:
         raise InputError("edit: --explain looks at the model on one device; leave out --mesh")
     return ModelOptions(
@@ -588,6 +603,7 @@ def _model_options(args: argparse.Namespace, progress: bool) -> ModelOptions:
         args.solver,
         args.schedule,
         adapters,
+        pairs,
         args.skip,
         progress,
         args.mesh,

@@ -186,6 +186,7 @@ def _convert(args: argparse.Namespace) -> dict:
     options = {
         "model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype, "weights_dtype": args.weights_dtype,
         "preset": args.preset,
+        "pairs": {name: file for name, file in (("high", args.lora_high), ("low", args.lora_low)) if file},
     }  # fmt: skip
     return run_convert(args.source, args.target, **options, progress=_bars(args))
 

@@ -22,6 +22,7 @@ from v2v.config import (
     ProgramKind,
     ScheduleName,
     SolverName,
+    TransformerName,
     WeightsDtype,
 )
 from v2v.runtime import environment
@@ -265,6 +266,13 @@ def _add_convert_options(convert: argparse.ArgumentParser) -> None:
     convert.add_argument(
         "--lora", default="", metavar="LORA", help=f"adapter to store with the converted model: {LORA_HELP}"
     )
+    for name in get_args(TransformerName):
+        convert.add_argument(
+            f"--lora-{name}",
+            default="",
+            metavar="LORA",
+            help=f"the same for the {name}-noise transformer of a model of two",
+        )
     convert.add_argument(
         "--model",
         default="",
@@ -437,6 +445,14 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         metavar="LORA[=X]",
         help=f"adapter to add, with weight X: {LORA_HELP}; may be repeated",
     )
+    for name in get_args(TransformerName):
+        edit.add_argument(
+            f"--lora-{name}",
+            action="append",
+            default=[],
+            metavar="LORA[=X]",
+            help=f"adapter of the {name}-noise transformer of a model of two, such as Wan2.2-A14B; may be repeated",
+        )
     edit.add_argument(
         "--lora-scale",
         type=float,
@@ -461,6 +477,12 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         type=float,
         metavar="G",
         help="the same of the source (Bernini-R; default: the model's)",
+    )
+    edit.add_argument(
+        "--low-guidance",
+        type=float,
+        metavar="G",
+        help="the same of the low-noise transformer of a model of two (default: that of --guidance, else the model's)",
     )
     edit.add_argument(
         "--negative",

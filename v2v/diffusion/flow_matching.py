@@ -49,6 +49,11 @@ def shift_tau(tau: T, s: float) -> T:
     return s * tau / (1 + (s - 1) * tau)
 
 
+def unshift_tau(tau: float, s: float) -> float:
+    """Return the flow time that `shift_tau` moves to `tau`."""
+    return tau / (s - (s - 1) * tau)
+
+
 def sample_tau(key: jax.Array, batch: int, cfg: FlowConfig) -> Tau:
     """Draw the flow times of a training batch.
 
@@ -57,13 +62,22 @@ def sample_tau(key: jax.Array, batch: int, cfg: FlowConfig) -> Tau:
     Args:
       key: random key.
       batch: number of flow times.
-      cfg: distribution and shift.
+      cfg: distribution, shift and range.
     """
+    low, high = (unshift_tau(tau, cfg.shift) for tau in cfg.tau_range)
     if cfg.sampling == "logit_normal":
-        normal = jax.random.normal(key, (batch,))
+        if (low, high) == (0, 1):
+            normal = jax.random.normal(key, (batch,))
+        else:
+            with np.errstate(divide="ignore"):
+                logits = np.log([low, high]) - np.log1p([-low, -high])
+            ends = (logits - cfg.logit_mean) / cfg.logit_std
+            normal = jax.random.truncated_normal(key, float(ends[0]), float(ends[1]), (batch,))
         return shift_tau(jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal), cfg.shift)
     offset = jax.random.uniform(key, ())
     u = (jnp.arange(batch) / batch + offset) % 1.0
+    if (low, high) != (0, 1):
+        u = low + (high - low) * u
     return shift_tau(jax.random.permutation(jax.random.fold_in(key, 1), u), cfg.shift)
 
 

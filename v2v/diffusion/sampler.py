@@ -9,10 +9,14 @@ source, mask and reference as clean tokens; the program is one scan over the row
 The state x is float32 in whatever type the model computes. What changes from call to call (weights, LoRA merged into them, table,
 guidance scale, links, rows to skip) is an argument, so one compilation serves all of it. Jobs are rows of a batch: if the arguments
 are distributed over a mesh the program follows them, and no job's result depends on the others.
+
+A model of two transformers is sampled by two calls of the program: the rows at and above the boundary with the high-noise transformer, the
+others with the low-noise one. The solver's state goes from one to the other as it is; the weights of the second are asked for once the
+first has finished, so that one can make room for the other.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -26,7 +30,14 @@ from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.diffusion.guidance import Branch, combine_velocities, guidance_branches
 from v2v.diffusion.schedule import sampling_levels
-from v2v.diffusion.solvers import SolverTable, advance_state, build_solver_table, draw_noise, initial_state
+from v2v.diffusion.solvers import (
+    SolverState,
+    SolverTable,
+    advance_state,
+    build_solver_table,
+    draw_noise,
+    initial_state,
+)
 from v2v.errors import InputError
 from v2v.models import kv_cache
 from v2v.models.attention_kernels import parallel
@@ -53,6 +64,21 @@ class SampleOutput:
     ratios: AnyArray | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class LowNoise:
+    """The low-noise transformer of a model of two.
+
+    Attributes:
+      variables: returns {"params", "embed"} when they are needed.
+      guidance: its guidance scale, a number or [b].
+      factor: of its scales of guidance on references and on the source.
+    """
+
+    variables: Callable[[], dict[str, Any]]
+    guidance: float | AnyArray
+    factor: float = 1.0
+
+
 class Sampler:
     """A jitted sampler of one model configuration.
 
@@ -71,12 +97,13 @@ class Sampler:
         self.cfg = cfg
         self.conditioning = build_conditioning(cfg.dit, cfg.condition)
         self.program = jax.jit(
-            partial(_run, DiT(cfg.dit, cfg.condition, streams)), static_argnames=("mode", "cached")
+            partial(_run, DiT(cfg.dit, cfg.condition, streams)),
+            static_argnames=("mode", "cached", "row_count", "hands_over"),
         )
 
     def __call__(
         self,
-        variables: dict[str, Any],
+        variables: dict[str, Any] | Callable[[], dict[str, Any]],
         noise: AnyLatents,
         text: Float[AnyArray, "b m w"],
         null: Float[AnyArray, "#b m w"],
@@ -84,6 +111,7 @@ class Sampler:
         steps: int,
         guidance: float | AnyArray,
         *,
+        low: LowNoise | None = None,
         links: windows.WindowLinks | None = None,
         begin: AnyLatents | None = None,
         strength: float = 1.0,
@@ -99,13 +127,14 @@ class Sampler:
         """Sample edited latents.
 
         Args:
-          variables: {"params", "embed"}.
+          variables: {"params", "embed"}, or what returns them, which lets those of the high-noise transformer go before the others are read.
           noise: initial state.
           text: embeddings of the instruction.
           null: embeddings of the empty sentence, for all jobs or for each.
           conditions: latents `source`, `mask`, `reference`, each optional.
           steps: number of steps (`schedule.sampling_levels`).
           guidance: guidance scale of the text, a number or [b]; 1 for none.
+          low: the low-noise transformer, which takes the rows below `FlowConfig.boundary`; None for a model of one transformer.
           links: for windows of a clip or of several (windows.py); `links.past` may be None at first.
           begin: latents to start from where strength is below 1.
           strength: 0 to 1; below 1 only the last part of the schedule is sampled, from `begin` with noise on it.
@@ -135,36 +164,86 @@ class Sampler:
             raise InputError(
                 f"evaluated: expected {len(rows.sigma)} rows as the table has, got {len(evaluated)}"
             )
-        scales: dict[GuidanceAxis, float | AnyArray] = {
-            "prompt": guidance,
-            "reference": flow.guidance_reference if guidance_reference is None else guidance_reference,
-            "source": flow.guidance_source if guidance_source is None else guidance_source,
-        }
-        passes = self.conditioning.guidance_mode(mode, conditions, noise.shape[1])
-        if all(np.ndim(scales[axis]) == 0 and scales[axis] == 1 for axis in passes.axes):
-            passes = NO_GUIDANCE
         if cached is None:
             # Cached keys are replicated on all devices, so not where tokens are split.
             cached = bool(conditions) and self.conditioning.cacheable and parallel.token_multiple() == 1
-        factors = {axis: np.asarray(scales[axis], np.float32) for axis in passes.axes}
+        others: dict[GuidanceAxis, float | AnyArray] = {
+            "reference": flow.guidance_reference if guidance_reference is None else guidance_reference,
+            "source": flow.guidance_source if guidance_source is None else guidance_source,
+        }
+        guided = self.conditioning.guidance_mode(mode, conditions, noise.shape[1])
+        count = len(rows.sigma)
+        split = count if low is None else count_high_noise(rows, flow.boundary)
         if rows.noise is None:  # one program whether or not they are given
             seeds = None
-        output, _ = self.program(
-            variables,
-            noise,
-            text,
-            null,
-            conditions,
-            rows,
-            factors,
-            links,
-            evaluated,
-            seeds,
-            first,
-            mode=passes,
-            cached=cached,
-        )
-        return output
+        turns = [(slice(0, split), variables, guidance, 1.0)]
+        if low is not None:
+            turns.append((slice(split, count), low.variables, low.guidance, low.factor))
+        turns = [turn for turn in turns if turn[0].stop > turn[0].start]
+        outputs, state = [], None
+        for part, part_variables, scale, factor in turns:
+            scales: dict[GuidanceAxis, float | AnyArray] = {
+                "prompt": scale,
+                **{axis: factor * other for axis, other in others.items()},
+            }
+            is_unguided = all(np.ndim(scales[axis]) == 0 and scales[axis] == 1 for axis in guided.axes)
+            passes = NO_GUIDANCE if is_unguided else guided
+            part_links = links
+            if links is not None:
+                part_links = dataclasses.replace(links, past=cast(Any, links.past)[part])
+            output, _, state = self.program(
+                part_variables() if callable(part_variables) else part_variables,
+                noise,
+                text,
+                null,
+                conditions,
+                jax.tree.map(lambda column, part=part: column[part], rows),
+                {axis: np.asarray(scales[axis], np.float32) for axis in passes.axes},
+                part_links,
+                None if evaluated is None else _evaluated_rows(evaluated, part),
+                seeds,
+                first,
+                state,
+                None if len(turns) == 1 else np.int32(part.start),
+                mode=passes,
+                cached=cached,
+                row_count=count,
+                hands_over=part.stop < count,
+            )
+            if part.stop < count:
+                jax.block_until_ready(state)  # its weights may go
+            outputs.append(output)
+        return outputs[0] if len(outputs) == 1 else _join_outputs(outputs)
+
+
+def count_high_noise(rows: SolverTable, boundary: float) -> int:
+    """Return how many of a table's rows, the first ones, are at or above the boundary between two transformers.
+
+    Args:
+      rows: the table.
+      boundary: flow time.
+    """
+    # As published, in thousandths: a boundary of 0.9 is no number of float32.
+    times = np.round(1000 * np.asarray(rows.tau, np.float64), 3)
+    return int(np.argmin(np.append(times >= round(1000 * boundary, 3), False)))
+
+
+def _evaluated_rows(evaluated: Bool[np.ndarray, "n"], part: slice) -> Bool[np.ndarray, "m"]:
+    """Return which rows of a part are evaluated; the first of the second transformer in any case, which has no earlier sum."""
+    rows = np.array(evaluated[part])
+    rows[:1] |= part.start > 0
+    return rows
+
+
+def _join_outputs(outputs: list[SampleOutput]) -> SampleOutput:
+    """Return the output of a table whose rows were sampled in several turns."""
+
+    def join(arrays: list[Any]) -> AnyArray | None:
+        return None if arrays[0] is None else jnp.concatenate(arrays)
+
+    return SampleOutput(
+        outputs[-1].latents, join([out.past for out in outputs]), join([out.ratios for out in outputs])
+    )
 
 
 def _run(
@@ -180,11 +259,19 @@ def _run(
     evaluated: Bool[Array, "n"] | None,
     seeds: Seeds | None,
     first: Latents | None,
+    previous_state: SolverState | None = None,
+    start: Array | None = None,
     *,
     mode: GuidanceMode,
     cached: bool,
-) -> tuple[SampleOutput, Array]:
-    """Sample; return also the numbers of the rows, whose computation reports progress."""
+    row_count: int | None = None,
+    hands_over: bool = False,
+) -> tuple[SampleOutput, Array, SolverState | None]:
+    """Sample; return also the numbers of the rows, whose computation reports progress, and, if it `hands_over`, the solver's state.
+
+    Of a table that is sampled in parts, `previous_state` is the state after the rows before, `start` the number of the first row of `steps` and
+    `row_count` the number of all.
+    """
     branches = guidance_branches(mode, text, null, conditions)
     networks = _Networks(dit, variables, branches, noise, cached, first)
     rows = jax.tree.map(jnp.asarray, steps)
@@ -201,14 +288,16 @@ def _run(
         ratio = None if total is None or previous is None else _magnitude_ratio(total, previous)
         fresh_noise = None if row.noise is None else draw_noise(seeds, index, noise.shape)
         state = advance_state(state, row, v, fresh_noise)
-        progress_index = progress.report_progress(index, len(steps.sigma), state.x)
+        progress_index = progress.report_progress(index, row_count or len(steps.sigma), state.x)
         return (state, [total for _, total in results]), (prediction, ratio, progress_index)
 
-    state = initial_state(noise.astype(jnp.float32))
+    state = initial_state(noise.astype(jnp.float32)) if previous_state is None else previous_state
     sums = [None if evaluated is None else jnp.zeros(networks.sum_shape, jnp.float32) for _ in branches]
-    numbered_rows = (jnp.arange(len(steps.sigma)), rows, past, evaluated)
+    numbers = jnp.arange(len(steps.sigma)) if start is None else start + jnp.arange(len(steps.sigma))
+    numbered_rows = (numbers, rows, past, evaluated)
     (state, _), (predictions, ratios, indices) = jax.lax.scan(step, (state, sums), numbered_rows)
-    return SampleOutput(_with_first(state.x, first), predictions, ratios), indices
+    output = SampleOutput(_with_first(state.x, first), predictions, ratios)
+    return output, indices, state if hands_over else None
 
 
 def _with_first(x: Latents, first: Latents | None) -> Latents:

@@ -31,7 +31,7 @@ from jax.typing import DTypeLike
 from scipy.special import ndtri
 
 from v2v.array_types import AnyArray, Array, Float
-from v2v.config import WeightsDtype
+from v2v.config import WeightsDtype, part_kind
 from v2v.errors import InputError
 
 # Parts of a model that may be stored so; the autoencoder is small.
@@ -222,11 +222,13 @@ def is_quantized(part: str, path: str, weights_dtype: WeightsDtype | None) -> bo
     """Return whether a parameter is stored in few bits.
 
     Args:
-      part: "dit", "vae" or "text".
+      part: one of `ModelConfig.parts`.
       path: such as "blocks/ffn/up/kernel".
       weights_dtype: of the model's weights; None for their own.
     """
-    return weights_dtype in FORMATS and part in QUANTIZED_PARTS and bool(QUANTIZED_PATHS.match(path))
+    return (
+        weights_dtype in FORMATS and part_kind(part) in QUANTIZED_PARTS and bool(QUANTIZED_PATHS.match(path))
+    )
 
 
 def format_name(dtype: DTypeLike) -> WeightsDtype | None:

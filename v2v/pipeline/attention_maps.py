@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, TransformerName
 from v2v.diffusion import windows
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
@@ -201,6 +201,15 @@ class AttentionRecorder:
     """
 
     def __init__(self, model: Pretrained):
+        """Record a model.
+
+        Raises:
+          InputError: a model of two transformers, whose attention at different noise levels isn't one.
+        """
+        if model.config.flow.boundary:
+            raise InputError(
+                f"explain: expected a model of one transformer, {model.config.name} has two; leave out --explain"
+            )
         self._model = model
         self.config, self.conditions = model.config, model.conditions
         self.abilities, self.skipping = model.abilities, model.skipping
@@ -209,9 +218,11 @@ class AttentionRecorder:
         self.tokenizer, self.embed_text, self.release = model.tokenizer, model.embed_text, model.release
         self.recorded: list[AttentionMaps] = []
 
-    def with_lora(self, adapter, scale: float = 1.0) -> "AttentionRecorder":
+    def with_lora(
+        self, adapter, scale: float = 1.0, transformer: TransformerName | None = None
+    ) -> "AttentionRecorder":
         """Return the model with an adapter, recorded too."""
-        return AttentionRecorder(self._model.with_lora(adapter, scale))
+        return AttentionRecorder(self._model.with_lora(adapter, scale, transformer))
 
     def for_clip(self, height: int, width: int) -> "AttentionRecorder":
         """Return the model at the size for a clip, recorded in the same list."""

@@ -299,7 +299,14 @@ def _key(job: Job, weights: str) -> str:
         del settings["negative"]
     if settings["detail"] == "auto":  # the default had this name in records of earlier versions
         settings["detail"] = "guided"
-    later = {"amount": 1.0, "anyway": False, "guidance_reference": None, "guidance_source": None, "task": ""}
+    later = {
+        "amount": 1.0,
+        "anyway": False,
+        "guidance_reference": None,
+        "guidance_source": None,
+        "low_guidance": None,
+        "task": "",
+    }
     for name, default in later.items():  # unknown to earlier versions
         if settings[name] == default:
             del settings[name]

@@ -27,6 +27,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from v2v.array_types import AnyArray, AnyLatents, AnyPixels
+from v2v.config import TransformerName
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.windows import WindowLinks, concatenate_links
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
@@ -81,11 +82,12 @@ class BatchedModel:
         """Make the other jobs wait for this one's calls."""
         self._queue.count(self._participant, True)
 
-    def with_lora(self, adapter: Any, scale: float = 1.0) -> "BatchedModel":
+    def with_lora(
+        self, adapter: Any, scale: float = 1.0, transformer: TransformerName | None = None
+    ) -> "BatchedModel":
         """Return this model with an adapter, in the same batch queue."""
-        return BatchedModel(
-            self._queue.adapted_model(self._model, adapter, scale), self._queue, self._participant
-        )
+        model = self._queue.adapted_model(self._model, adapter, scale, transformer)
+        return BatchedModel(model, self._queue, self._participant)
 
     def for_clip(self, height: int, width: int) -> "BatchedModel":
         """Return this model at the size for a clip, in the same batch queue."""
@@ -190,12 +192,14 @@ class _BatchQueue:
             self._is_closed = True
             self._turn.notify_all()
 
-    def adapted_model(self, model: EditingModel, adapter: Any, scale: float) -> EditingModel:
+    def adapted_model(
+        self, model: EditingModel, adapter: Any, scale: float, transformer: TransformerName | None
+    ) -> EditingModel:
         """Return one model for all jobs with the same adapters, so that they can share a batch."""
         with self.model_lock:
-            key = id(model), str(adapter), scale
+            key = id(model), str(adapter), scale, transformer
             if key not in self._adapted:
-                self._adapted[key] = model.with_lora(adapter, scale)
+                self._adapted[key] = model.with_lora(adapter, scale, transformer)
             return self._adapted[key]
 
     def sized_model(self, model: EditingModel, height: int, width: int) -> EditingModel:

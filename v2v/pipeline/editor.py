@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, TransformerName
 from v2v.diffusion.schedule import count_steps
 from v2v.errors import InputError, note
 from v2v.language.places import draw_region
@@ -247,6 +247,7 @@ class EasyV2VEditor:
         images = editor_inputs.read_references(config, request.references)
         first_frame = None
         if request.first_frame is not None:
+            generation.check_first_frame(config)
             first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
         is_picture = len(clip.frames) == 1
         if config.condition.context == "stored":
@@ -444,7 +445,7 @@ class EasyV2VEditor:
         prompt: str,
         *,
         first_frame: PictureInput | None = None,
-        fps: float = generation.FRAMES_PER_SECOND,
+        fps: float | None = None,
         progress: Progress = False,
         **settings,
     ) -> Video:
@@ -469,6 +470,7 @@ class EasyV2VEditor:
         if not re.search(r"\w", prompt):
             raise InputError("text-only: expected a text that says what the clip shows, got none")
         if first_frame is not None:
+            generation.check_first_frame(model.config)
             picture = inputs.read_picture(first_frame, "first frame")
             model = model.for_clip(*picture.shape[:2])
             picture = inputs.resize_frame(picture, model.config.height, model.config.width)
@@ -480,15 +482,23 @@ class EasyV2VEditor:
         negative = self._embed_negative(values, model.config)
         text = np.asarray(embedding.rows)
         made_from = generation.GenerationInputs(text, None if negative is None else negative[:1], picture)
-        clip = generation.generate_clip(model, made_from, values, fps, progress)
+        clip = generation.generate_clip(model, made_from, values, fps or model.config.fps, progress)
         report = _build_report(values, model.config, clip, (0, len(clip.frames)))
         report["prompt"] = " ".join(prompt.split())
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
         return dataclasses.replace(clip, report=report)
 
-    def load_lora_weights(self, adapter, scale: float = 1.0) -> None:
-        """Add an adapter with weight `scale`: a safetensors file, ORG/NAME[/FILE.safetensors] on the hub, or a LoRA tree."""
-        self.model = self.model.with_lora(adapter, scale)
+    def load_lora_weights(
+        self, adapter, scale: float = 1.0, transformer: TransformerName | None = None
+    ) -> None:
+        """Add an adapter.
+
+        Args:
+          adapter: a safetensors file, ORG/NAME[/FILE.safetensors] on the hub, or a LoRA tree.
+          scale: its weight.
+          transformer: "high" or "low", of a model of two transformers.
+        """
+        self.model = self.model.with_lora(adapter, scale, transformer)
 
     def skip_steps(self, tolerance: float) -> None:
         """Skip sampling steps that change little.
@@ -641,14 +651,16 @@ def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
 
 
 @contextmanager
-def lora_context(editor: EasyV2VEditor, adapter, scale: float = 1.0) -> Iterator[EasyV2VEditor]:
+def lora_context(
+    editor: EasyV2VEditor, adapter, scale: float = 1.0, transformer: TransformerName | None = None
+) -> Iterator[EasyV2VEditor]:
     """Add an adapter for the duration of a `with` block.
 
     with lora_context(editor, "style.safetensors"):
         editor.edit_video("in.mp4", "make it sepia")
     """
     previous_model = editor.model
-    editor.load_lora_weights(adapter, scale)
+    editor.load_lora_weights(adapter, scale, transformer)
     try:
         yield editor
     finally:

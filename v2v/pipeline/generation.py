@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError, note
 from v2v.models.editor_presets import editor_rules
@@ -12,9 +13,6 @@ from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.progress import Progress, track_steps
 from v2v.pipeline.settings import EditSettings
 from v2v.video.video import Video
-
-# Of the clips that Wan2.2-TI2V-5B was trained on.
-FRAMES_PER_SECOND = 24.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,18 @@ def check_generation(model: EditingModel) -> None:
         note(f"{config.name} with its adapter was trained to edit; clips from a text alone may be poor")
 
 
+def check_first_frame(config: ModelConfig) -> None:
+    """Check that a model goes on from a given first frame.
+
+    Raises:
+      InputError: one whose backbone was trained with one flow time for all frames, to which a frame without noise means nothing.
+    """
+    if not config.dit.frame_times:
+        raise InputError(
+            f"first frame: {config.name} was trained with the same noise on all frames and takes none; use Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+        )
+
+
 def generate_clip(
     model: EditingModel, inputs: GenerationInputs, settings: EditSettings, fps: float, progress: Progress
 ) -> Video[np.ndarray]:
@@ -74,6 +84,7 @@ def generate_clip(
     request = SampleRequest(
         None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
         negative=inputs.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
+        low_guidance=settings.low_guidance_of(config),
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)

@@ -3,6 +3,7 @@
     text     text encoder                        once for each new sentence
     encode   autoencoder                         all windows, before they are sampled
     sample   transformer
+    sample_low                                   the low-noise transformer of a model of two, after the other in each batch of windows
     decode   autoencoder                         all windows
 
 Each phase needs one part of the model and the working memory of its program. Other parts stay beside it as far as there is room; the rest
@@ -19,6 +20,7 @@ GiB of temporaries          v5e / v6e                   GPU
     decode 121x704x1280     23.86                       17.03; in 2x2 tiles 10.88
     encode                  5.09                        3.46; 7.50 at 121x704x1280
     sample 8,190 tokens     1.90                        0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
+The autoencoder of Wan2.1 folds no pixels into channels: its maps are four times as large, of fewer channels; no compiler was asked about it.
 """
 
 import functools
@@ -35,9 +37,23 @@ from v2v.models.conditioning import build_conditioning
 from v2v.pipeline.model_programs import STREAMING_PIXELS
 from v2v.runtime.host_memory import DeviceMemory
 
-PhaseName = Literal["text", "encode", "sample", "decode"]
-PHASE_PARTS: Mapping[PhaseName, str] = {"text": "text", "encode": "vae", "sample": "dit", "decode": "vae"}
-PART_NAMES = {"text": "text encoder", "vae": "autoencoder", "dit": "transformer"}
+PhaseName = Literal["text", "encode", "sample", "sample_low", "decode"]
+# A phase of a part that a model doesn't have is left out.
+PHASE_PARTS: Mapping[PhaseName, str] = {
+    "text": "text",
+    "encode": "vae",
+    "sample": "dit",
+    "sample_low": "dit_low",
+    "decode": "vae",
+}
+PART_NAMES = {
+    "text": "text encoder",
+    "vae": "autoencoder",
+    "dit": "transformer",
+    "dit_low": "low-noise transformer",
+}
+# Parts that stay beside that of a phase as far as there is room, in this order.
+STAYING_PARTS = ("vae", "dit", "dit_low")
 # Rows and columns of tiles to decode in, tried in this order; more would cost more in margins than they save.
 TILINGS = ((1, 1), (1, 2), (2, 2))
 GIB = 2**30
@@ -194,8 +210,8 @@ class MemoryPlan:
 
     @property
     def makes_room(self) -> bool:
-        """Return whether the transformer or the autoencoder must make room in a phase, or frames are decoded in tiles."""
-        stay = {"dit", "vae"}
+        """Return whether a transformer or the autoencoder must make room in a phase, or frames are decoded in tiles."""
+        stay = {p.part for p in self.phases} - {"text"}
         return self.streams or self.tiles != (1, 1) or any(stay - {p.part, *p.beside} for p in self.phases)
 
     def to_json(self) -> dict[str, Any]:
@@ -225,14 +241,15 @@ class MemoryPlan:
         absent = "waits on the host" if self.waits_on_host else "is read again"
         lines = []
         for phase in self.phases:
-            others = [part for part in ("dit", "vae") if part not in (phase.part, *phase.beside)]
+            parts = {p.part for p in self.phases} - {"text", phase.part, *phase.beside}
+            others = [part for part in STAYING_PARTS if part in parts]
             away = "".join(f"; {PART_NAMES[part]} {absent}" for part in others)
             beside = "".join(f" + {PART_NAMES[part]}" for part in phase.beside)
             tiles = f" in {self.tiles[0]}x{self.tiles[1]} tiles" if self.tiles != (1, 1) else ""
-            if phase.name == "sample" and self.streams:
+            if phase.name in ("sample", "sample_low") and self.streams:
                 away += "; blocks from the host's memory"
             lines.append(
-                f"{phase.name:7} {PART_NAMES[phase.part]} {phase.weight_bytes / GIB:.2f}{beside}, working memory "
+                f"{phase.name:10} {PART_NAMES[phase.part]} {phase.weight_bytes / GIB:.2f}{beside}, working memory "
                 f"{phase.working_bytes / GIB:.2f}{tiles if phase.name == 'decode' else ''}: {phase.peak_bytes / GIB:.2f} of "
                 f"{self.device_bytes / GIB:.2f} GiB{'' if phase.peak_bytes <= self.device_bytes else ', TOO MUCH'}{away}"
             )
@@ -274,17 +291,21 @@ def _plan(
     sampling = sampling_bytes(config, shape, platform) // sampling_devices
     with_cache = sampling + cache_bytes(config, shape) // sampling_devices
     caches_keys = parts["dit"] + with_cache <= device_bytes
-    host_has_room = device.host_bytes >= 2 * parts["dit"] and platform != "cpu"
+    transformers = [part for part in ("dit", "dit_low") if part in parts]
+    host_has_room = (
+        device.host_bytes >= parts["dit"] + sum(parts[part] for part in transformers) and platform != "cpu"
+    )
     streams = False
     if streamed_bytes is not None and streamed_bytes < parts["dit"] and host_has_room:
         streams = parts["dit"] + sampling > device_bytes
     if streams:
-        parts["dit"] = streamed_bytes or 0
+        parts |= dict.fromkeys(transformers, streamed_bytes or 0)
     is_cached = caches_keys and build_conditioning(config.dit, config.condition).cacheable
     working: dict[PhaseName, int] = {
         "text": TEXT_BYTES,
         "encode": share(encoding_bytes(config, shape, platform)),
         "sample": with_cache if is_cached else sampling,
+        "sample_low": with_cache if is_cached else sampling,
         "decode": decoding[tiles],
     }
     phases = []
@@ -292,12 +313,13 @@ def _plan(
         if part not in parts:
             continue
         total, beside = parts[part] + working[name], []
-        for other in ("vae", "dit", *(["text"] if stays else [])):
+        for other in (*STAYING_PARTS, *(["text"] if stays else [])):
             if other != part and other in parts and total + parts[other] <= device_bytes:
                 total, beside = total + parts[other], [*beside, other]
         beside_bytes = sum(parts[other] for other in beside)
         phases.append(Phase(name, part, parts[part], working[name], tuple(beside), beside_bytes))
-    waits_on_host = device.host_bytes >= 2 * max(parts.values())
+    waiting = sum(parts[part] for part in transformers[1:])
+    waits_on_host = device.host_bytes >= 2 * max(parts.values()) + waiting
     return MemoryPlan(device_bytes, waits_on_host, tuple(phases), tiles, caches_keys, streams)
 
 
@@ -316,7 +338,7 @@ def plan_edit(
     Args:
       config: the model.
       shape: the clips that `devices` devices work on at a time.
-      sizes: bytes of the parts "text", "vae" and "dit" on each device.
+      sizes: bytes of the model's parts on each device.
       device: the memory of a device and of its host.
       devices: number of devices that share a program's working memory.
       tileable: whether frames may be decoded in tiles; not where devices split frames.
@@ -331,7 +353,7 @@ def plan_edit(
 def encoding_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:
     """Return the bytes that encoding takes beside the weights."""
     maps = COSTS[platform].encoder_maps * config.vae.base_dim
-    return int(4 * maps * _pixels_at_a_time(config, shape))
+    return int(4 * maps * _map_scale(config) * _pixels_at_a_time(config, shape))
 
 
 def decoding_bytes(
@@ -355,7 +377,10 @@ def decoding_bytes(
         )
         maps = costs.tiled_maps[0] * share * math.prod(tiles) + costs.tiled_maps[1] * share
     result = 12 * shape.rows * shape.frames * shape.height * shape.width
-    return int(4 * maps * config.vae.decoder_base_dim * _pixels_at_a_time(config, shape)) + result
+    return (
+        int(4 * maps * _map_scale(config) * config.vae.decoder_base_dim * _pixels_at_a_time(config, shape))
+        + result
+    )
 
 
 def sampling_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:
@@ -376,6 +401,11 @@ def cache_bytes(config: ModelConfig, shape: ClipShape, branches: int = 2) -> int
     """Return the bytes of cached keys and values of the conditions' tokens, in each branch of guidance."""
     width = np.dtype(np.float32).itemsize if config.dit.dtype == "float32" else 2
     return 2 * config.dit.layers * shape.condition_tokens * config.dit.width * width * branches
+
+
+def _map_scale(config: ModelConfig) -> int:
+    """Return how many times larger an autoencoder's largest maps are than those that `COSTS` were taken of, at half the pixels' height and width."""
+    return 4 if config.vae.patch == 1 else 1
 
 
 def _streams(config: ModelConfig, shape: ClipShape) -> bool:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents, AnyPixels, AnyText, Seeds
 from v2v.checkpoints.detail_file import DetailWeights
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, TransformerName
 from v2v.diffusion.sampler import SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.diffusion.windows import WindowLinks
@@ -58,6 +58,7 @@ class SampleRequest:
       guidance_reference: scale of guidance on references; None for the model's.
       guidance_source: scale of guidance on the source, the same.
       others: latents of further references by name, `reference_2` and so on, of models that take several; their sizes may differ.
+      low_guidance: guidance scale of the low-noise transformer of a model of two; None for `guidance`.
       first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
       seeds: of fresh noise, [b, t, 4] (`windows.noise_seeds`), for solvers that draw some.
     """
@@ -79,6 +80,7 @@ class SampleRequest:
     guidance_source: float | None = None
     others: Mapping[str, AnyLatents] = field(default_factory=dict)
     seeds: Seeds | None = None
+    low_guidance: float | None = None
 
 
 class EditingModel(Protocol):
@@ -129,8 +131,10 @@ class EditingModel(Protocol):
         """Sample edited latents; `past` of the output belongs into the links of the next batch of windows."""
         ...
 
-    def with_lora(self, adapter: Any, scale: float = 1.0) -> "EditingModel":
-        """Return this model with an adapter."""
+    def with_lora(
+        self, adapter: Any, scale: float = 1.0, transformer: TransformerName | None = None
+    ) -> "EditingModel":
+        """Return this model with an adapter; of two transformers `transformer` says which it is for."""
         ...
 
     def for_clip(self, height: int, width: int) -> "EditingModel":

@@ -37,8 +37,15 @@ from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.detail_file import DetailWeights
 from v2v.checkpoints.parameter_store import ParameterStore, PartStore
 from v2v.checkpoints.presets import Preset, describe_sampling, find_preset
-from v2v.config import FlowConfig, ModelConfig, SamplingConfig, WeightsDtype
-from v2v.diffusion.sampler import SampleOutput
+from v2v.config import (
+    FlowConfig,
+    ModelConfig,
+    SamplingConfig,
+    TransformerName,
+    WeightsDtype,
+    transformer_part,
+)
+from v2v.diffusion.sampler import LowNoise, SampleOutput
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError, note
 from v2v.language.abilities import Abilities, load_abilities
@@ -47,7 +54,7 @@ from v2v.models.conditioning import build_conditioning, encode_mask
 from v2v.models.initialization import init_base
 from v2v.models.text_encoder import Tokenizer, build_word_tokenizer
 from v2v.pipeline import clip_mesh, memory_plan, sampling_choice
-from v2v.pipeline.memory_plan import ClipShape, MemoryPlan, PhaseName
+from v2v.pipeline.memory_plan import PHASE_PARTS, ClipShape, MemoryPlan, PhaseName
 from v2v.pipeline.model import SampleRequest, TextEmbedding, shown_conditions
 from v2v.pipeline.model_programs import ModelPrograms, ProgramBuilder, build_programs
 from v2v.pipeline.working_size import choose_size
@@ -115,7 +122,7 @@ def load_pretrained(
 ) -> "Pretrained":
     """Load the packaged model ("embedded"), a folder, or a model by its name on the Hugging Face Hub.
 
-    A folder holds a published Wan2.2-TI2V-5B-type model, or one of `v2v convert` or `v2v train`.
+    A folder holds a published model of the Wan2.1 or Wan2.2 family, or one of `v2v convert` or `v2v train`.
 
     Args:
       name_or_dir: "embedded", the path of a folder or of a transformer's file, or ORG/NAME[@REVISION], which is fetched as far as the hub's cache lacks it;
@@ -168,18 +175,22 @@ def _open_model(
             model = Pretrained(
                 cfg, vocabulary, parameter_store.store_from_orbax(path, cfg, mesh, weights_dtype), mesh
             )
-            adapter = parameter_store.load_converted_adapter(path)
+            for name in cfg.transformer_names:
+                if adapter := parameter_store.load_converted_adapter(path, transformer_part(name)):
+                    model = model.with_lora(adapter, transformer=name)
         else:
             model = Pretrained(cfg, vocabulary, _load_packaged(path, cfg, weights_dtype))
             model = model if mesh is None else model.on(mesh)
-            adapter = (path / "lora.safetensors").is_file() and path / "lora.safetensors"
+            adapter = path / "lora.safetensors"
+            model = model.with_lora(adapter) if adapter.is_file() else model
         model.user_fields = user_fields
-        model = (model.with_lora(adapter) if adapter else model).with_abilities(abilities)
+        model = model.with_abilities(abilities)
         network = path / detail_file.FILE_NAME
         return model.with_detail(detail_file.load_detail(network)) if network.is_file() else model
     folder = model_folder.read_model_folder(path).require()
     cfg = apply_settings(folder.config, settings)
-    if terms := known_models.licence_note(cfg.name):
+    index = part_files.read_json_object(part_files.find_root(path) / "model_index.json") or {}
+    if terms := known_models.licence_note(cfg.name, str(index.get("_class_name", ""))):
         note(terms)
     weights = parameter_store.store_from_folder(folder, cfg, mesh, progress, weights_dtype)
     model = Pretrained(cfg, load_tokenizer(folder, cfg), weights, mesh)
@@ -226,6 +237,22 @@ def is_converted_folder(path: Path) -> bool:
     return (path / "config.json").is_file() and all((path / part).is_dir() for part in ("dit", "vae", "text"))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class AppliedAdapters:
+    """What is added to a transformer.
+
+    Attributes:
+      weighted: adapters with their weights, in the order in which they are added.
+      embed: patch embeddings of the conditions; None for none.
+    """
+
+    weighted: parameter_store.WeightedAdapters = ()
+    embed: dict | None = None
+
+
+NO_ADAPTERS = AppliedAdapters()
+
+
 class Pretrained:
     """A model ready to edit with.
 
@@ -262,8 +289,8 @@ class Pretrained:
         self._store, self._mesh, self._build_programs, self._device = weights, mesh, programs, device
         self._texts: dict[str, np.ndarray] = {}
         self._texts_ahead: set[str] = set()
-        self._adapters: parameter_store.WeightedAdapters = ()
-        self._embed: dict | None = None
+        # By part, of transformers that have some.
+        self._applied: dict[str, AppliedAdapters] = {}
         self.skipping: StepSkipper | None = None
         self.abilities: Abilities | None = None
         self.detail_network: DetailWeights | None = None
@@ -273,18 +300,22 @@ class Pretrained:
 
     @property
     def part_sizes(self) -> dict[str, int]:
-        """Return the bytes of "dit", "vae" and "text" on a device."""
+        """Return the bytes of each part on a device."""
         return self._store.sizes
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """Which of "source", "mask" and "reference" the model takes; none if it was never trained to edit."""
         conditioning = build_conditioning(self.config.dit, self.config.condition)
-        return conditioning.usable_conditions(self._embed or {})
+        conditions = [
+            conditioning.usable_conditions(self._applied.get(part, NO_ADAPTERS).embed or {})
+            for part in self.config.transformers
+        ]
+        return tuple(name for name in conditions[0] if all(name in names for names in conditions))
 
     def encode(self, video: AnyPixels) -> Latents:
         """Encode uint8 [b, T, H, W, 3], T = 4n+1, to latents, float32 [b, t, y, x, c]."""
-        self._store.check(self._adapters)  # as in embed_text
+        self._store.check(self._weighted)  # as in embed_text
         self._begin_phase("encode", self.plan_memory(*video.shape[:2]))
         with self._use_mesh():
             return self._programs.encode(self._store.get("vae"), video)
@@ -307,8 +338,9 @@ class Pretrained:
         """Embed instructions.
 
         Raises:
-          InputError: a model that reads stored contexts in place of sentences.
+          InputError: a model that reads stored contexts in place of sentences, or of two transformers one alone has an editing adapter.
         """
+        self._check_pair()
         if self.config.condition.context == "stored":
             raise InputError(
                 f"context: {self.config.name} reads no sentence itself; make its context with tools/kiwi_contexts.py and pass it with --context"
@@ -362,18 +394,36 @@ class Pretrained:
         self._begin_phase("sample", plan)
         cached = None if plan.caches_keys else False  # None caches where the model can
         sampler = self._build_programs(self.config, True).sampler if plan.streams else self._programs.sampler
+
+        def read_variables(name: PhaseName) -> dict:
+            self._begin_phase(name, plan)
+            return self._variables(PHASE_PARTS[name], plan.streams)
+
+        variables, low = functools.partial(read_variables, "sample"), None
+        if self.config.flow.boundary:
+            low_guidance = request.guidance if request.low_guidance is None else request.low_guidance
+            # As Bernini-R scales all guidance when its transformers change.
+            factor = low_guidance / request.guidance if request.guidance else 1.0
+            low = LowNoise(functools.partial(read_variables, "sample_low"), low_guidance, factor)
         sample = functools.partial(
-            sampler, self._variables(plan.streams), request.noise, request.text, null, conditions,
+            sampler, variables, request.noise, request.text, null, conditions,
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
             first=request.first, guidance_reference=request.guidance_reference, guidance_source=request.guidance_source,
-            seeds=request.seeds,
+            seeds=request.seeds, low=low,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:
                 return sample()
             return self.skipping.run(
-                sample, (request.noise.shape, request.steps, float(request.guidance), request.strength)
+                sample,
+                (
+                    request.noise.shape,
+                    request.steps,
+                    float(request.guidance),
+                    request.low_guidance,
+                    request.strength,
+                ),
             )
 
     def plan_memory(
@@ -402,8 +452,8 @@ class Pretrained:
         )
 
     def variables(self) -> dict:
-        """Return what the transformer is applied with: merged weights and the embeddings of conditions."""
-        return self._variables(streams=False)
+        """Return what the transformer, the high-noise one of two, is applied with: merged weights and the embeddings of conditions."""
+        return self._variables("dit", streams=False)
 
     def release(self) -> None:
         """Do nothing: no other job waits for this model."""
@@ -436,11 +486,20 @@ class Pretrained:
 
     def on(self, mesh: Mesh) -> "Pretrained":
         """Return this model with its weights replicated on all devices of a mesh, over which rows of its inputs may be split."""
-        embed = self._embed and jax.device_put(self._embed, sharding.replicated_sharding(mesh))
+        place = sharding.replicated_sharding(mesh)
+        applied = {
+            part: dataclasses.replace(each, embed=each.embed and jax.device_put(each.embed, place))
+            for part, each in self._applied.items()
+        }
         store = parameter_store.ReplicatedStore(self._store, mesh)
-        return self._changed(_store=store, _mesh=mesh, _embed=embed)
+        return self._changed(_store=store, _mesh=mesh, _applied=applied)
 
-    def with_lora(self, adapter: str | Path | dict | Adapter, scale: float = 1.0) -> "Pretrained":
+    def with_lora(
+        self,
+        adapter: str | Path | dict | Adapter,
+        scale: float = 1.0,
+        transformer: TransformerName | None = None,
+    ) -> "Pretrained":
         """Return this model with an adapter.
 
         An adapter with embeddings for source, mask and reference replaces the model's own editing adapter. One without (`lora`
@@ -450,25 +509,30 @@ class Pretrained:
         Args:
           adapter: a file, its name on the hub, a tree {"lora", "embed"}, or a loaded adapter.
           scale: its weight; 1 applies it as trained.
+          transformer: "high" or "low", of a model of two transformers, which have adapters of their own; None for a model of one, and for a
+            file that holds adapters of both.
 
         Raises:
-          InputError: a missing or unreadable file, an adapter of another backbone, or a weight that is not finite.
+          InputError: a missing or unreadable file, an adapter of another backbone or of the other transformer, or a weight that is not
+            finite.
         """
         if not math.isfinite(scale):
             raise InputError(
                 f"adapter: expected a finite number as its weight, got {scale}; 1 is its own strength"
             )
-        new = adapter if isinstance(adapter, Adapter) else adapters.load_adapter(adapter, self.config)
-        config = self.config
-        if new.condition is not None and new.condition != config.condition:
-            config = dataclasses.replace(config, condition=new.condition)
-        if new.sampling is not None and scale:
-            name = "an adapter" if isinstance(adapter, dict | Adapter) else str(adapter)
-            config = dataclasses.replace(config, flow=self._flow_for(new.sampling, name))
-        if new.embed is None:
-            return self._changed(config=config, _adapters=(*self._adapters, (new, scale)), abilities=None)
-        embed = jax.device_put(new.embed)
-        return self._changed(config=config, _adapters=((new, scale),), _embed=embed, abilities=None)
+        config, applied = self.config, dict(self._applied)
+        for part, new in adapters.load_for_transformers(adapter, config, transformer).items():
+            if new.condition is not None and new.condition != config.condition:
+                config = dataclasses.replace(config, condition=new.condition)
+            if new.sampling is not None and scale:
+                name = "an adapter" if isinstance(adapter, dict | Adapter) else str(adapter)
+                config = dataclasses.replace(config, flow=self._flow_for(new.sampling, name))
+            previous = applied.get(part, NO_ADAPTERS)
+            if new.embed is None:
+                applied[part] = dataclasses.replace(previous, weighted=(*previous.weighted, (new, scale)))
+            else:
+                applied[part] = AppliedAdapters(((new, scale),), jax.device_put(new.embed))
+        return self._changed(config=config, _applied=applied, abilities=None)
 
     def with_preset(self, preset: Preset) -> "Pretrained":
         """Return this model sampled as a preset says, except in what the user set, and with the adapter that belongs to it.
@@ -504,14 +568,15 @@ class Pretrained:
         return self._changed(detail_network=weights)
 
     def parameters(self, part: str) -> dict:
-        """Return the tree of "dit", "vae" or "text" without adapters; it stays loaded only if the whole model fits into memory."""
+        """Return the tree of a part without adapters; it stays loaded only if the whole model fits into memory."""
         tree = self._store.get(part)
         self._store.release(part)
         return tree
 
-    def adapter(self) -> Adapter | None:
-        """Return all adapters of the model combined into one; None for a model without adapters."""
-        return adapters.combine_adapters(self._adapters, self._embed)
+    def adapter(self, part: str = "dit") -> Adapter | None:
+        """Return all adapters of a transformer combined into one; None for a transformer without adapters."""
+        applied = self._applied.get(part, NO_ADAPTERS)
+        return adapters.combine_adapters(applied.weighted, applied.embed)
 
     def _changed(self, **attributes: Any) -> "Pretrained":
         """Return a copy with other attributes."""
@@ -537,7 +602,7 @@ class Pretrained:
         new_texts = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if not new_texts:
             return
-        self._store.check(self._adapters)  # damaged weights are found before any work is done
+        self._store.check(self._weighted)  # damaged weights are found before any work is done
         self._begin_phase("text", self.plan_memory())
         for text in new_texts:
             ids, lengths = self.tokenizer.encode([text])
@@ -545,11 +610,31 @@ class Pretrained:
                 self._texts[text] = np.asarray(self._programs.embed(self._store.get("text"), ids, lengths))
         self._store.release("text")
 
-    def _variables(self, streams: bool) -> dict:
+    def _variables(self, part: str, streams: bool) -> dict:
+        applied = self._applied.get(part, NO_ADAPTERS)
         return {
-            "params": self._store.get("dit", self._adapters, streams) if streams else self._dit(),
-            "embed": self._embed or {},
+            # Not given where nothing is streamed: stores of other kinds don't stream.
+            "params": self._store.get(part, applied.weighted, **({"streams": True} if streams else {})),
+            "embed": applied.embed or {},
         }
+
+    def _check_pair(self) -> None:
+        """Raise InputError where one of two transformers alone has the embeddings of an editing adapter."""
+        with_embeddings = [
+            name
+            for name in self.config.transformer_names
+            if self._applied.get(transformer_part(name), NO_ADAPTERS).embed is not None
+        ]
+        if len(with_embeddings) == 1 and len(self.config.transformers) == 2:
+            other = "low" if with_embeddings == ["high"] else "high"
+            raise InputError(
+                f"adapter: expected one that shows the source to each transformer of {self.config.name}, the {other}-noise one has none; pass "
+                f"its file with --lora-{other}"
+            )
+
+    @property
+    def _weighted(self) -> parameter_store.AdaptersByPart:
+        return {part: applied.weighted for part, applied in self._applied.items()}
 
     @property
     def _streamed_bytes(self) -> int:
@@ -557,9 +642,6 @@ class Pretrained:
         resident = parameter_store.streamed_bytes(self.config)
         full_bytes = parameter_store.part_bytes(self.config)["dit"]
         return resident * self._store.sizes["dit"] // full_bytes
-
-    def _dit(self) -> dict:
-        return self._store.get("dit", self._adapters)
 
 
 # Joint tokens a device below which more devices would mostly wait for one another.

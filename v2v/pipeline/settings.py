@@ -37,6 +37,7 @@ PicturesInput = PictureInput | Sequence[PictureInput]
 # Names that diffusers' pipelines give the same settings.
 DIFFUSERS_NAMES = {
     "guidance_scale": "guidance",
+    "guidance_scale_2": "low_guidance",
     "num_inference_steps": "steps",
     "negative_prompt": "negative",
 }
@@ -65,6 +66,7 @@ class EditSettings:
       end: end of the edited time range in seconds; None for the clip's end.
       steps: number of sampling steps; None for the model's default.
       guidance: scale of classifier-free guidance; None for the model's default.
+      low_guidance: the same of the low-noise transformer of a model of two; None for `guidance`, or the model's default where neither is set.
       guidance_reference: scale of guidance on references, of models that are guided on them; None for the model's default.
       guidance_source: scale of guidance on the source, the same.
       negative: a text that guidance leads away from, in place of the model's default, mostly the empty sentence.
@@ -88,6 +90,7 @@ class EditSettings:
     guidance: float | None = None
     guidance_reference: float | None = None
     guidance_source: float | None = None
+    low_guidance: float | None = None
     negative: str = ""
     guide: Guide = "prompt"
     task: str = ""
@@ -110,14 +113,16 @@ class EditSettings:
                 raise InputError(f"{name}: expected at least {least}, a whole number, got {value!r}")
         if self.steps is not None and self.steps > MOST_STEPS:
             raise InputError(f"steps: expected at most {MOST_STEPS}, got {self.steps}")
-        for name in ("start", "end", "guidance", "soft"):
+        for name in ("start", "end", "guidance", "low_guidance", "soft"):
             value = getattr(self, name)
             if value is not None and (
                 not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value)
             ):
                 raise InputError(f"{name}: expected a number, got {value!r}")
-        if self.guidance is not None and abs(self.guidance) > LARGEST_GUIDANCE:
-            raise InputError(f"guidance: expected {LARGEST_GUIDANCE:g} at most, got {self.guidance:g}")
+        for name in ("guidance", "low_guidance"):
+            value = getattr(self, name)
+            if value is not None and abs(value) > LARGEST_GUIDANCE:
+                raise InputError(f"{name}: expected {LARGEST_GUIDANCE:g} at most, got {value:g}")
         if self.soft is not None and self.soft < 0:
             raise InputError(f"soft: expected a width in pixels of at least 0, got {self.soft:g}")
         if not isinstance(self.strength, Real) or not 0.05 <= self.strength <= 1:
@@ -168,6 +173,22 @@ class EditSettings:
     def guidance_of(self, config: ModelConfig) -> float:
         """Return the guidance: the setting, or the model's own."""
         return config.flow.guidance if self.guidance is None else self.guidance
+
+    def low_guidance_of(self, config: ModelConfig) -> float | None:
+        """Return the guidance of the low-noise transformer: the setting, that of both, or the model's own; None for a single transformer.
+
+        Raises:
+          InputError: the setting for a model that has no such transformer.
+        """
+        if not config.flow.boundary:
+            if self.low_guidance is not None:
+                raise InputError(
+                    f"low_guidance: {config.name} has one transformer, for which it would do nothing; leave it out"
+                )
+            return None
+        if self.low_guidance is not None:
+            return self.low_guidance
+        return config.flow.low_guidance if self.guidance is None else self.guidance
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class TiledEdit:
                     z_src, z_msk, self.inputs.reference, self.inputs.text, noise[:, :, *cells],
                     settings.steps_of(config), settings.guidance_of(config), links=plan.links(batch, past.get((y, x))),
                     begin=begin, strength=min(TILE_STRENGTH, settings.strength), mode=settings.guide,
-                    negative=self.inputs.negative, seeds=np.stack(seeds),
+                    negative=self.inputs.negative, seeds=np.stack(seeds), low_guidance=settings.low_guidance_of(config),
                     guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=self.inputs.others,
                 )  # fmt: skip
                 output = model.sample(request)

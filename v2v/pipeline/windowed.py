@@ -145,7 +145,7 @@ def edit_windows(
         request = SampleRequest(
             z_src, z_mask, inputs.reference, inputs.text, np.stack(noise), settings.steps_of(config),
             settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
-            mode=settings.guide, negative=inputs.negative, first=z_first, seeds=seeds,
+            mode=settings.guide, negative=inputs.negative, first=z_first, seeds=seeds, low_guidance=settings.low_guidance_of(config),
             guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=inputs.others,
         )  # fmt: skip
         output = model.sample(request)

@@ -20,6 +20,9 @@ import jax.numpy as jnp
 
 from v2v.checkpoints import parameter_store
 from v2v.config import MeshConfig, ModelConfig, WeightsDtype
+from v2v.diffusion.sampler import count_high_noise
+from v2v.diffusion.schedule import sampling_levels
+from v2v.diffusion.solvers import build_solver_table
 from v2v.errors import InputError
 from v2v.models import autoencoder_streaming, kv_cache
 from v2v.models.autoencoder import VAE
@@ -27,7 +30,7 @@ from v2v.models.conditioning import build_conditioning
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 from v2v.pipeline import clip_mesh, memory_plan
-from v2v.pipeline.memory_plan import GIB, ClipShape, MemoryPlan
+from v2v.pipeline.memory_plan import GIB, ClipShape, MemoryPlan, PhaseName
 from v2v.planning import chips
 from v2v.planning.chips import Chip
 from v2v.runtime import flops, host_memory, sharding
@@ -151,10 +154,10 @@ class EditPlan:
             f"{self.name}: edit of {self.clip}, {self.tokens:,} tokens, {self.steps} steps of {self.branches} passes{dtype_text}, on {self.topology} "
             f"({self.devices} of {self.chip.hbm / GIB:.4g} GiB), mesh {mesh}",
             *self.memory.describe(),
-            "phase      TFLOP   compute    memory     links from host   seconds",
+            "phase         TFLOP   compute    memory     links from host   seconds",
         ]
         lines += [
-            f"{name:7} {cost.tflop:8.3g} {cost.seconds_compute:8.2f}s {cost.seconds_memory:8.2f}s {cost.seconds_links:8.2f}s "
+            f"{name:10} {cost.tflop:8.3g} {cost.seconds_compute:8.2f}s {cost.seconds_memory:8.2f}s {cost.seconds_links:8.2f}s "
             f"{cost.seconds_host:8.2f}s {cost.seconds:8.2f}s"
             for name, cost in self.phases.items()
         ]
@@ -215,15 +218,14 @@ def plan_edit(
     rates = Rates(matmul=utilisation)
     # Devices that share a phase's operations: branches of guidance are computed side by side, frames are split over all axes.
     groups = clip_mesh.shared_branches(axes, branches)
-    shares = {
-        "text": split,
-        "sample": axes["seq"] * axes["tensor"] * (groups if groups > 1 else axes.get("fsdp", 1)),
-    }
-    passes = branches * config.flow.steps
+    sampling_share = axes["seq"] * axes["tensor"] * (groups if groups > 1 else axes.get("fsdp", 1))
+    shares = {"text": split, "sample": sampling_share, "sample_low": sampling_share}
+    passes = count_passes(config)
     counts = _count_phases(
         config, conditions, memory.phase("sample").working_bytes > 0 and memory.caches_keys
     )
-    traffic = {"sample": config.flow.steps * clip_mesh.step_bytes(config, shape.tokens, axes, branches)}
+    pass_bytes = clip_mesh.step_bytes(config, shape.tokens, axes, branches) / branches
+    traffic = {phase: n * pass_bytes for phase, n in passes.items()}
     phases = {}
     for phase in memory.phases:
         share_count = shares.get(phase.name, math.prod(axes.values()))
@@ -236,9 +238,9 @@ def plan_edit(
         else:
             share = rates.matmul
         streamed_seconds = 0.0
-        if phase.name == "sample" and memory.streams:  # moved while blocks before compute
+        if phase.name in passes and memory.streams:  # moved while blocks before compute
             dit_bytes = parameter_store.part_bytes(config, weights_dtype=weights_dtype)["dit"]
-            streamed_seconds = passes * dit_bytes / rates.host
+            streamed_seconds = passes[phase.name] * dit_bytes / rates.host
         others = [other for other in memory.phases if phase.part not in (other.part, *other.beside)]
         phases[phase.name] = PhaseCost(
             operations / 1e12,
@@ -253,6 +255,18 @@ def plan_edit(
     return EditPlan(
         name, topology, place.chip, count, axes, frames, shape.tokens, config.flow.steps, branches, weights_dtype, memory, phases, rates
     )  # fmt: skip
+
+
+def count_passes(config: ModelConfig) -> dict[PhaseName, int]:
+    """Return how many passes of a transformer an edit's sampling phases take, with guidance as the model has it by default."""
+    flow = config.flow
+    branches = 1 if flow.guidance == 1 else 2
+    if not flow.boundary:
+        return {"sample": branches * flow.steps}
+    rows = build_solver_table(flow.solver, *sampling_levels(flow, flow.steps))
+    high = count_high_noise(rows, flow.boundary)
+    low_branches = branches if flow.low_guidance is None else 1 if flow.low_guidance == 1 else 2
+    return {"sample": branches * high, "sample_low": low_branches * (len(rows.sigma) - high)}
 
 
 def _resolve_mesh(mesh: MeshConfig, devices: int) -> dict[str, int]:
@@ -303,18 +317,22 @@ def _count_phases(
         )
     # The autoencoder's round trip of the source is decoded too, to measure what it loses.
     latents = {name: z_picture if name == "reference" else z for name in conditions}
+    sampling = {
+        phase: _count_sampling(config, latents, count, may_cache, passes)
+        for phase, passes in count_passes(config).items()
+    }
     return {
         "text": _times(embed, 2),
         "encode": (sum(n for n, _ in encodings), sum(n for _, n in encodings)),
-        "sample": _count_sampling(config, latents, count, may_cache),
+        **sampling,
         "decode": _times(decode, 2),
     }
 
 
 def _count_sampling(
-    config: ModelConfig, latents: Mapping[str, jax.ShapeDtypeStruct], count: Any, may_cache: bool
+    config: ModelConfig, latents: Mapping[str, jax.ShapeDtypeStruct], count: Any, may_cache: bool, passes: int
 ) -> tuple[int, int]:
-    """Return operations and bytes of all passes of the transformer."""
+    """Return operations and bytes of a number of passes of a transformer."""
     plain = dataclasses.replace(config.dit, backend="plain", remat="none")
     dit, tau = DiT(plain, config.condition), jnp.ones((1,))
     t, y, x, c = config.vae.latent_shape(config.frames, config.height, config.width)
@@ -323,7 +341,6 @@ def _count_sampling(
     shapes = jax.eval_shape(dit.init, jax.random.key(0), z, tau, text, **latents)
     weights = {"params": parameter_store.abstract_parameters("dit", config), "embed": shapes.get("embed", {})}
     branches = 1 if config.flow.guidance == 1 else 2
-    passes = branches * config.flow.steps
     if may_cache and latents and build_conditioning(config.dit, config.condition).cacheable:
         cache = jax.eval_shape(functools.partial(kv_cache.prefill, dit), weights, z, text, latents)
         prefill = count(lambda w, z, m, c: kv_cache.prefill(dit, w, z, m, c), weights, z, text, latents)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from v2v.checkpoints import name_mapping, parameter_store
+from v2v.checkpoints import parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import Sampler
@@ -73,7 +73,7 @@ class _ShapeStore:
         self.sizes = parameter_store.part_bytes(config, mesh if is_split else None, weights_dtype)
         self._parts = {
             part: parameter_store.abstract_parameters(part, config, mesh, weights_dtype)
-            for part in name_mapping.PARTS
+            for part in config.parts
         }
         if not is_split:
             place = sharding.replicated_sharding(mesh)
@@ -87,7 +87,7 @@ class _ShapeStore:
             return self._parts[part]
         return jax.tree_util.tree_map_with_path(_on_host, self._parts[part])
 
-    def check(self, adapters: parameter_store.WeightedAdapters = ()) -> None:
+    def check(self, adapters: parameter_store.AdaptersByPart) -> None:
         """Do nothing: there are no values."""
 
     def retain(self, *parts: str) -> None:
@@ -161,7 +161,8 @@ def _record(
     if config.condition.layout != "channel":
         embed = jax.eval_shape(lambda key: initialization.init_embed(key, config), jax.random.key(0))
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), embed)
-        model = model.with_lora(Adapter({}, embed=zeros))
+        for transformer in config.transformer_names:
+            model = model.with_lora(Adapter({}, embed=zeros), transformer=transformer)
     yield model, recorder
 
 

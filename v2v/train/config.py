@@ -52,6 +52,7 @@ class Experiment:
       edit: stage that trains edits.
       detail: stage that trains the detail network.
       save_every: steps between checkpoints.
+      transformer: which transformer is trained, of published weights that have two; "" for those of one.
       weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
       sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
@@ -80,6 +81,7 @@ class Experiment:
     edit: Stage = field(default_factory=Stage)
     detail: Stage = field(default_factory=Stage)
     save_every: int = 250
+    transformer: Literal["", "high", "low"] = ""
     weights: str = ""
     sets: tuple[str, ...] = ()
     latents: str = ""

@@ -20,7 +20,7 @@ from v2v.checkpoints import adapters, editor_folder, hub, model_folder, native, 
 from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
-from v2v.config import ModelConfig
+from v2v.config import ModelConfig, TransformerName, transformer_part
 from v2v.data import loader
 from v2v.errors import InputError, note
 from v2v.models import initialization, lora
@@ -68,7 +68,13 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     compare_run(cfg, workdir)
     requested = cfg
-    cfg = share_clips(dataclasses.replace(cfg, model=with_published_sizes(cfg.model, published.config)))
+    transformer = choose_transformer(cfg, published.config)
+    if transformer is not None and cfg.log.preview_every:
+        raise InputError(
+            f"{cfg.name}: --log.preview-every: previews need adapters of both transformers of {published.config.name}; give --log.preview-every 0"
+        )
+    model = with_published_sizes(cfg.model, published.config, transformer)
+    cfg = share_clips(dataclasses.replace(cfg, model=model))
     if cfg.model.condition.context == "stored":
         if cfg.log.preview_every:
             raise InputError(
@@ -85,7 +91,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     buckets = encode_plan(cfg, plan, published, tokenizer)
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     record_run(requested, workdir)  # not before: what was refused above may be given again with other values
-    dit = _load_transformer(cfg, published)
+    dit = _load_transformer(cfg, published, transformer)
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     frozen = None if cfg.trains == "full" else {"dit": dit}
     held_out, save_best = [], None
@@ -130,7 +136,7 @@ def _save_result(cfg: Experiment, out: Path, state: TrainState, step: int) -> No
     """Write the weights of a state; called in all processes."""
     result = to_host(state.result)
     if jax.process_index() == 0:
-        metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(step)}
+        metadata = adapters.adapter_metadata(cfg.model, cfg.transformer or None) | {"steps": str(step)}
         # Written to a local folder first, because it may go to a bucket.
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / out.name
@@ -231,18 +237,45 @@ def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
     return workdir / "latents"
 
 
-def with_published_sizes(model: ModelConfig, published: ModelConfig) -> ModelConfig:
+def choose_transformer(cfg: Experiment, published: ModelConfig) -> TransformerName | None:
+    """Return the name of the transformer that is trained; None for the only one.
+
+    Raises:
+      InputError: published weights of two without a choice, or of one with one.
+    """
+    name = cfg.transformer or None
+    if name is None and None not in published.transformer_names:
+        raise InputError(
+            f"{cfg.name}: expected the transformer to train, {published.name} has two; add --transformer high or low, and train one after the "
+            "other, each in a --workdir of its own"
+        )
+    if name not in published.transformer_names:
+        raise InputError(
+            f"{cfg.name}: {published.name} has a single transformer, got --transformer {name}; leave it out"
+        )
+    return name
+
+
+def with_published_sizes(
+    model: ModelConfig, published: ModelConfig, transformer: TransformerName | None = None
+) -> ModelConfig:
     """Return an experiment's settings with the sizes of published weights, and of a published editor with its conditioning.
 
     Args:
       model: the experiment's model.
       published: the model of the weights.
+      transformer: which of two transformers is trained, on its flow times alone; None for all.
     """
     ours = model.dit
     dit = dataclasses.replace(published.dit, remat=ours.remat, backend=ours.backend, dtype=ours.dtype)
     is_editor = published.condition.layout in PUBLISHED_LAYOUTS
     condition = published.condition if is_editor else model.condition
-    return dataclasses.replace(model, dit=dit, vae=published.vae, text=published.text, condition=condition)
+    boundary = published.flow.boundary
+    ranges = {None: model.flow.tau_range, "high": (boundary, 1.0), "low": (0.0, boundary)}
+    flow = dataclasses.replace(model.flow, boundary=boundary, tau_range=ranges[transformer])
+    return dataclasses.replace(
+        model, dit=dit, vae=published.vae, text=published.text, condition=condition, flow=flow
+    )
 
 
 def _without_sentences(cfg: Experiment) -> Experiment:
@@ -273,13 +306,15 @@ def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> P
     return start if factor == 1 else start | {"lora": lora.scale_adapter(start["lora"], factor)}
 
 
-def _load_transformer(cfg: Experiment, published: ModelFolder) -> Parameters:
+def _load_transformer(
+    cfg: Experiment, published: ModelFolder, transformer: TransformerName | None = None
+) -> Parameters:
     """Load the transformer, each leaf straight to its devices on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     leaves = flatten_tree(parameter_store.abstract_parameters("dit", cfg.model, mesh, cfg.weights_dtype))
     rounding = RoundingError()
     tree = wan.load_part(
-        "dit", published.parts["dit"], cfg.model, dtype="float32" if cfg.trains == "full" else None,
+        "dit", published.parts[transformer_part(transformer)], cfg.model, dtype="float32" if cfg.trains == "full" else None,
         place=lambda path: leaves[path].sharding, weights_dtype=cfg.weights_dtype, rounding=rounding,
     )  # fmt: skip
     parameter_store.tell_rounding("dit", cfg.weights_dtype, rounding)

@@ -143,12 +143,12 @@ def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequen
       cfg: the experiment.
       *stages: names of the stages that will run.
       workdir: folder of the run, where its configuration is stored (run_record.py).
-      reads: those of weights, sets, latents, start, pictures and cutouts that the experiment reads.
+      reads: those of weights, transformer, sets, latents, start, pictures and cutouts that the experiment reads.
 
     Raises:
       InputError: a setting does not fit or would have no effect.
     """
-    sources = ("weights", "sets", "latents", "start", "pictures", "cutouts")
+    sources = ("weights", "transformer", "sets", "latents", "start", "pictures", "cutouts")
     unread = [name for name in sources if getattr(cfg, name) and name not in reads]
     if unread:
         flags = ", ".join(f"--{name}" for name in unread)

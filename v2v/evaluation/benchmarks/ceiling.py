@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from v2v.array_types import AnyLatents
+from v2v.config import TransformerName
 from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError
 from v2v.evaluation.items import Benchmark
@@ -103,7 +104,9 @@ class TruthModel:
             return SampleOutput(request.source)
         return SampleOutput(self._latents.pop(0))
 
-    def with_lora(self, adapter: Any, scale: float = 1.0) -> TruthModel:
+    def with_lora(
+        self, adapter: Any, scale: float = 1.0, transformer: TransformerName | None = None
+    ) -> TruthModel:
         """Return this model: an adapter changes nothing."""
         return self
 
