@@ -21,7 +21,7 @@ from PIL import Image
 from tests.checkpoints import small_models
 from tests.example_clips import picture
 from tests.parity import reference, tiny
-from tests.parity.test_pipelines import parts
+from tests.parity.pipelines import parts
 from v2v import Video, read
 from v2v.checkpoints import adapters
 from v2v.cli import main

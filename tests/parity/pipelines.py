@@ -32,22 +32,29 @@ def texts() -> tuple[np.ndarray, np.ndarray]:
     return tiny.normal("prompt", 1, 9, 20), tiny.normal("negative", 1, 9, 20)
 
 
-def build(folder: Path, cfg: ModelConfig):
-    """The pipeline that diffusers has for a folder: with two transformers, or with the source in further channels."""
-    index = json.loads((folder / "model_index.json").read_text())
-    parts: dict[str, Any] = {
+def parts(folder: Path) -> dict[str, Any]:
+    """The parts of a pipeline of one transformer, without tokenizer and text encoder."""
+    return {
         "tokenizer": None,
         "text_encoder": None,
         "vae": reference.strict(diffusers.AutoencoderKLWan, folder / "vae"),
         "transformer": reference.strict(diffusers.WanTransformer3DModel, folder / "transformer"),
         "scheduler": scheduler(),
-        "expand_timesteps": index["expand_timesteps"],
+        "expand_timesteps": True,
     }
+
+
+def build(folder: Path, cfg: ModelConfig):
+    """The pipeline that diffusers has for a folder: with two transformers, or with the source in further channels."""
+    index = json.loads((folder / "model_index.json").read_text())
+    everything = parts(folder) | {"expand_timesteps": index["expand_timesteps"]}
     if cfg.flow.boundary:
-        parts["transformer_2"] = reference.strict(diffusers.WanTransformer3DModel, folder / "transformer_2")
-        parts["boundary_ratio"] = index["boundary_ratio"]
+        everything["transformer_2"] = reference.strict(
+            diffusers.WanTransformer3DModel, folder / "transformer_2"
+        )
+        everything["boundary_ratio"] = index["boundary_ratio"]
     wide = cfg.dit.in_channels > cfg.dit.out_channels
-    pipe = (diffusers.LucyEditPipeline if wide else diffusers.WanPipeline)(**parts)
+    pipe = (diffusers.LucyEditPipeline if wide else diffusers.WanPipeline)(**everything)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -11,7 +11,7 @@ diffusers = pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")
 
 from tests.parity import ours, reference, tiny
-from tests.parity.test_pipelines import parts
+from tests.parity.pipelines import parts
 from v2v.checkpoints import lora_files, name_mapping, wan
 from v2v.config import LORA_TARGETS
 from v2v.models import lora
