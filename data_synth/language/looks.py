@@ -267,7 +267,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "give {it} an old film look with scratches and dust",
         "age {it} like footage from the twenties",
         "make {it} look like a scratched, flickering old movie",
-        "show {it} as an old film in faded brown",
+        "show {it} as a worn old film",
         "make {it} look like a reel from a silent cinema: brownish grey, flickering and shaking, with scratches, dust and dark corners",
     ),
     "vhs": (

@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from transformers import Qwen3VLForConditionalGeneration
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 
 from tests.example_clips import picture
 from tests.parity.tiny_reward import write_folder
@@ -31,7 +32,7 @@ def model(folder):
 
 def test_scores_are_the_head_at_the_three_tokens(folder, model):
     """The same from the whole published class, whose language head also runs, and from the definition of ordinal grades."""
-    whole = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    whole = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     clips = [vefx_reward.sample_clip(str(folder / name)) for name in ("a.mp4", "b.mp4")]
     shapes = [model._patches(clip.frames) for clip in clips]
     texts = [model._clip_text(clip.times, grid) for clip, (_, grid) in zip(clips, shapes, strict=True)]

@@ -9,6 +9,7 @@ from tests.example_clips import picture
 from tests.fake_model import FakePretrained
 from tests.notes import expect_note
 from v2v import EasyV2VEditor, load_pretrained
+from v2v.cli.main import COMMANDS
 from v2v.cli.parsers import build_parser
 from v2v.config import debug, wan22_ti2v_5b
 from v2v.models.editor_presets import bernini_r_1_3b, kiwi_edit_5b
@@ -93,11 +94,7 @@ def test_models_at_sizes_of_clips():
 
 
 def test_the_command_line():
-    parser = build_parser(
-        dict.fromkeys(
-            ["edit", "synth", "pairs", "train", "plan", "eval", "convert", "words", "models", "doctor"], print
-        )
-    )
+    parser = build_parser(COMMANDS)
     size = lambda text: parser.parse_args(["edit", "a", "b", "--size", text]).size  # noqa: E731
     assert size("720p") == {"height": 704, "width": 1280, "any_aspect": True}
     assert size("480px49") == {"height": 480, "width": 832, "frames": 49, "any_aspect": True}

@@ -70,7 +70,7 @@ def test_a_convolution_counts_taps_and_channels():
 
 def test_a_kernel_counts_its_grid():
     q = jax.ShapeDtypeStruct((2, 256, 3, 128), jnp.float32)
-    kernel = partial(splash.attend, block=128, interpret=True)
+    kernel = partial(splash.attend, limits=splash.BlockLimits(128, 128), interpret=True)
     assert count(kernel, q, q, q) == 2 * 3 * 2 * (2 * 256 * 256 * 128)
 
 
