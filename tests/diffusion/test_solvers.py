@@ -113,7 +113,7 @@ def test_renoise_jumps_and_adds_fresh_noise_of_the_next_level():
 
     x = jax.random.normal(jax.random.key(0), data.shape)
     np.testing.assert_allclose(integrate(velocity, x, steps, seeds), data, atol=1e-6)
-    state, row = solvers.initial_state(x), jax.tree.map(lambda leaf: leaf[0], steps)
+    state, row = solvers.initial_state(x), jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], steps)
     after = solvers.advance_state(state, row, velocity(x, 1.0), jnp.zeros_like(x)).x
     np.testing.assert_allclose(after, 0.25 * data, atol=1e-6)
     with pytest.raises(InputError, match="needs a seed for each latent frame"):

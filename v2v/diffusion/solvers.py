@@ -17,7 +17,7 @@ Renoise: x ← (1 - s⁺) m + s⁺ e, one evaluation a step: how models distille
          which know only clean predictions under new noise. It follows no path: with many steps it does not approach the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from numpy.typing import ArrayLike
 
 from v2v.array_types import AnyArray, Array, Float, Latents, Seeds
 from v2v.errors import InputError
@@ -89,7 +88,9 @@ class SolverState(NamedTuple):
     earlier_m: Float[Array, "*z"]
 
 
-def build_solver_table(solver: str, sigma: ArrayLike, tau: ArrayLike | None = None) -> SolverTable:
+def build_solver_table(
+    solver: str, sigma: Sequence[float] | AnyArray, tau: Sequence[float] | AnyArray | None = None
+) -> SolverTable:
     """Return the rows of a solver on a schedule.
 
     Args:

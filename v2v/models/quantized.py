@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -44,6 +44,7 @@ SMALLEST = np.float32(1e-30)
 BLOCK_ROWS = 64
 
 
+@runtime_checkable
 class WeightFormat(Protocol):
     """A way of storing a kernel in few bits."""
 
@@ -212,8 +213,8 @@ class NormalFloat:
 
 
 FORMATS: dict[str, WeightFormat] = {
-    "int8": ChannelScales(np.dtype(np.int8), 127),
-    "fp8": ChannelScales(np.dtype(ml_dtypes.float8_e4m3fn), 448),
+    "int8": ChannelScales(np.dtype(np.int8), 127.0),
+    "fp8": ChannelScales(np.dtype(ml_dtypes.float8_e4m3fn), 448.0),
     "nf4": NormalFloat(np.dtype(np.uint8), tuple(map(float, _normal_quantiles()))),
 }
 
