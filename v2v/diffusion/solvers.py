@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from numpy.typing import ArrayLike
 
 from v2v.array_types import AnyArray, Array, Float, Latents, Seeds
 from v2v.errors import InputError
