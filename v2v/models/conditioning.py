@@ -30,7 +30,7 @@ from v2v.video.mask import pool_mask
 __all__ = [
     "CONDITIONINGS", "CONDITION_NAMES", "PUBLISHED_LAYOUTS", "STANDARD_GUIDANCE", "AddConditioning", "ChannelConditioning", "ConditionEmbedding", "Conditioning",
     "Grid", "GuidanceBranch", "GuidanceMode", "Layout", "ScaledAddConditioning", "Segment", "SegmentConditioning", "SequenceConditioning",
-    "SequencePart", "TokenEmbedder", "build_conditioning", "count_tokens", "encode_mask", "patchify", "unpatchify",
+    "SequencePart", "TokenEmbedder", "build_conditioning", "context_shape", "count_tokens", "default_branches", "default_conditions", "encode_mask", "patchify", "unpatchify",
 ]  # fmt: skip
 
 # By `ConditionConfig.layout`.
@@ -51,6 +51,31 @@ def build_conditioning(dit: DiTConfig, condition: ConditionConfig) -> Conditioni
     wide = dit.in_channels > dit.out_channels
     layout = "channel" if wide else condition.layout
     return CONDITIONINGS["add" if layout == "channel" and not wide else layout](condition)
+
+
+def default_conditions(cfg: ModelConfig) -> tuple[str, ...]:
+    """Return the conditions of a model's usual edit, for plans: what its layout takes, of published editors the source alone."""
+    if cfg.condition.layout in PUBLISHED_LAYOUTS:
+        return ("source",)
+    return CONDITION_NAMES
+
+
+def default_branches(cfg: ModelConfig, scale: float | None = None) -> tuple[GuidanceBranch, ...]:
+    """Return the passes of a step of a model's usual edit.
+
+    Args:
+      cfg: the model.
+      scale: guidance on the text; None for the model's.
+    """
+    scale = cfg.flow.guidance if scale is None else scale
+    t = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)[0]
+    mode = build_conditioning(cfg.dit, cfg.condition).guidance_mode("prompt", default_conditions(cfg), t)
+    return mode.branches[:1] if scale == 1 and len(mode.axes) == 1 else mode.branches
+
+
+def context_shape(cfg: ModelConfig) -> tuple[int, int]:
+    """Return the tokens and channels of what cross-attention is given."""
+    return cfg.dit.text_len, cfg.dit.width if cfg.condition.context == "stored" else cfg.dit.text_width
 
 
 def count_tokens(cfg: ModelConfig, reference: bool = False) -> int:

@@ -26,7 +26,7 @@ from v2v.diffusion.solvers import build_solver_table
 from v2v.errors import InputError
 from v2v.models import autoencoder_streaming, kv_cache
 from v2v.models.autoencoder import VAE
-from v2v.models.conditioning import build_conditioning
+from v2v.models.conditioning import build_conditioning, context_shape, default_branches, default_conditions
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 from v2v.pipeline import clip_mesh, memory_plan
@@ -193,9 +193,9 @@ def plan_edit(
       InputError: an unknown topology, or a mesh of another number of devices.
     """
     place = chips.parse_topology(topology)
-    conditions = ("source",) if config.condition.layout == "channel" else ("source", "mask", "reference")
+    conditions = default_conditions(config)
     shape, count = ClipShape.of(config, conditions, rows=1), place.chips
-    branches = 1 if config.flow.guidance == 1 else 2
+    branches = len(default_branches(config))
 
     def plan_memory(axes: Mapping[str, int]) -> MemoryPlan:
         sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
@@ -260,12 +260,12 @@ def plan_edit(
 def count_passes(config: ModelConfig) -> dict[PhaseName, int]:
     """Return how many passes of a transformer an edit's sampling phases take, with guidance as the model has it by default."""
     flow = config.flow
-    branches = 1 if flow.guidance == 1 else 2
+    branches = len(default_branches(config))
     if not flow.boundary:
         return {"sample": branches * flow.steps}
     rows = build_solver_table(flow.solver, *sampling_levels(flow, flow.steps))
     high = count_high_noise(rows, flow.boundary)
-    low_branches = branches if flow.low_guidance is None else 1 if flow.low_guidance == 1 else 2
+    low_branches = len(default_branches(config, flow.low_guidance))
     return {"sample": branches * high, "sample_low": low_branches * (len(rows.sigma) - high)}
 
 
@@ -299,14 +299,20 @@ def _count_phases(
     latent = config.vae.latent_shape(*video.shape[1:4])
     z, z_picture = f32((1, *latent)), f32((1, 1, *latent[1:]))
     vae, encoder = VAE(config.vae), TextEncoder(config.text)
-    params = {part: parameter_store.abstract_parameters(part, config) for part in ("vae", "text")}
+    params = {
+        part: parameter_store.abstract_parameters(part, config)
+        for part in ("vae", "text")
+        if part in config.parts
+    }
     ids, lengths = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((1, config.text.text_len), (1,)))
 
     def count(function: Any, *args: Any) -> tuple[int, int]:
         jaxpr = jax.make_jaxpr(function)(*args)
         return flops.count_flops(jaxpr), flops.count_product_bytes(jaxpr)
 
-    embed = count(lambda p, i, n: encoder.apply({"params": p}, i, n), params["text"], ids, lengths)
+    embed = (0, 0)
+    if "text" in params:
+        embed = count(lambda p, i, n: encoder.apply({"params": p}, i, n), params["text"], ids, lengths)
     encode = count(lambda p, x: autoencoder_streaming.encode_in_chunks(vae, p, x), params["vae"], video)
     decode = count(lambda p, x: autoencoder_streaming.decode_in_chunks(vae, p, x), params["vae"], z)
     videos = len({"source", "mask"} & set(conditions))
@@ -339,8 +345,9 @@ def _count_sampling(
     z = jax.ShapeDtypeStruct((1, t, y, x, c), jnp.float32)
     text = jax.ShapeDtypeStruct((1, config.dit.text_len, config.dit.text_width), jnp.float32)
     shapes = jax.eval_shape(dit.init, jax.random.key(0), z, tau, text, **latents)
+    text = jax.ShapeDtypeStruct((1, *context_shape(config)), jnp.float32)
     weights = {"params": parameter_store.abstract_parameters("dit", config), "embed": shapes.get("embed", {})}
-    branches = 1 if config.flow.guidance == 1 else 2
+    branches = len(default_branches(config))
     if may_cache and latents and build_conditioning(config.dit, config.condition).cacheable:
         cache = jax.eval_shape(functools.partial(kv_cache.prefill, dit), weights, z, text, latents)
         prefill = count(lambda w, z, m, c: kv_cache.prefill(dit, w, z, m, c), weights, z, text, latents)

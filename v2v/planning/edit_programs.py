@@ -21,6 +21,7 @@ from v2v.config import ModelConfig, WeightsDtype
 from v2v.diffusion.sampler import Sampler
 from v2v.diffusion.windows import WindowPlan, concatenate_links
 from v2v.models import initialization
+from v2v.models.conditioning import context_shape, default_conditions
 from v2v.models.text_encoder import build_word_tokenizer
 from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
@@ -169,16 +170,17 @@ def _record(
 def _edit_window(model: Pretrained, rows: int, jobs: int, array: Any, size: tuple[int, int, int]) -> None:
     """Call what `windowed.edit_windows` calls for a batch of windows; `array(shape, dtype)` makes an argument of that many rows."""
     config = model.config
-    model.embed_text(["edit"])
+    if config.condition.context == "text":
+        model.embed_text(["edit"])
     model.encode(array((*size, 3), np.uint8))
     latent = config.vae.latent_shape(*size)
     z, reference = array(latent, np.float32), None
-    if "reference" in model.conditions:
+    if "reference" in set(model.conditions) & set(default_conditions(config)):
         model.encode(array((1, *size[1:], 3), np.uint8))
         reference = array((1, *latent[1:]), np.float32)
     plan = WindowPlan.of(size[0], size[0], config.vae.stride_t)
     links = concatenate_links([plan.links(np.zeros(rows // jobs, int))] * jobs)
-    text = array((config.text.text_len, config.text.width), np.float32)
+    text = array(context_shape(config), np.float32)
     model.sample(
         SampleRequest(
             z,

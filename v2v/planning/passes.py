@@ -25,7 +25,9 @@ def count_pass_flops(cfg: ModelConfig, reference: bool = False) -> dict[str, int
       another; "one_way" with conditions that do not attend to the target; "cached" the target's tokens of that; "prefill" the
       conditions' tokens, once per video.
     """
-    one_way = dataclasses.replace(cfg.condition, layout="sequence", attention="one_way", time="zero")
+    one_way = dataclasses.replace(
+        cfg.condition, layout="sequence", attention="one_way", time="zero", context="text"
+    )
     full = dataclasses.replace(one_way, attention="full")
     # Other backends pad, and padding would be counted.
     plain = dataclasses.replace(cfg.dit, backend="plain")

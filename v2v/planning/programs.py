@@ -17,7 +17,7 @@ from v2v.checkpoints import parameter_store
 from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind, WeightsDtype
 from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
-from v2v.models.conditioning import build_conditioning
+from v2v.models.conditioning import build_conditioning, context_shape
 from v2v.runtime import sharding
 from v2v.train import objectives, train_step
 from v2v.train import optimizer as optimizer_lib
@@ -140,4 +140,4 @@ def _latent_shapes(m: ModelConfig, batch: int, rows: NamedSharding) -> dict:
 
 
 def _text_shape(m: ModelConfig, batch: int, rows: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, m.text.text_len, m.text.width), jnp.float16, sharding=rows)
+    return jax.ShapeDtypeStruct((batch, *context_shape(m)), jnp.float16, sharding=rows)

@@ -15,7 +15,7 @@ import jax
 
 from v2v.config import ModelConfig
 from v2v.errors import InputError
-from v2v.models.conditioning import count_tokens
+from v2v.models.conditioning import count_tokens, default_branches
 from v2v.planning import chips, search
 from v2v.planning.chips import Chip
 from v2v.planning.compile import GIB, ProgramCost
@@ -178,7 +178,7 @@ def compare_passes(m: ModelConfig, chip: Chip, utilisation: float) -> dict[str, 
       chip: the kind of chip.
       utilisation: the assumed share of its peak rate.
     """
-    branches = 1 if m.flow.guidance == 1 else 2
+    branches = len(default_branches(m))
     flop = {name: branches * n for name, n in count_pass_flops(m).items()}
     return {
         name: PassCost(_round(n / 1e12), _round(n / (utilisation * chip.flops))) for name, n in flop.items()
@@ -219,7 +219,7 @@ def _model_flops(s: PlanSetting) -> float:
     """Return the operations on all chips without recomputed ones, as in model FLOP utilization."""
     if s.program == "train":
         return flops.step_flops(s.model, s.batch, count_tokens(s.model, reference=True), s.trains == "full")
-    calls = s.model.flow.steps * (1 if s.model.flow.guidance == 1 else 2)
+    calls = s.model.flow.steps * len(default_branches(s.model))
     return (
         s.batch * calls * flops.forward_flops(s.model, count_tokens(s.model, reference=True), adapter=False)
     )
