@@ -4,14 +4,11 @@ Any repository with the layout and backbone of a listed one may be named to --mo
 `UNSUPPORTED_MODELS` is refused before anything is fetched, with its reason.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from v2v.config import (
-    ConditionConfig,
-    FlowConfig,
     ModelConfig,
     wan21_t2v_1_3b,
     wan21_t2v_14b,
@@ -19,6 +16,7 @@ from v2v.config import (
     wan22_ti2v_5b,
 )
 from v2v.errors import InputError
+from v2v.models.editor_presets import bernini_r_1_3b, bernini_r_14b, kiwi_edit_5b, lucy_edit
 
 # "real weights": edits made with the published weights were looked at. "tiny models": the code equals the published package on small random
 # models of the same layout, and nobody has run the real weights through it yet.
@@ -70,18 +68,6 @@ class UnsupportedModel:
     names: tuple[str, ...]
     title: str
     reason: str
-
-
-def lucy_edit() -> ModelConfig:
-    """Return Lucy-Edit: Wan2.2-TI2V-5B with twice the input channels, sampled as its pipeline does."""
-    model = wan22_ti2v_5b()
-    return dataclasses.replace(
-        model,
-        name="lucy_edit",
-        dit=dataclasses.replace(model.dit, in_channels=2 * model.dit.out_channels),
-        condition=ConditionConfig(layout="channel"),
-        flow=FlowConfig(guidance=5.0, solver="unipc", schedule="diffusers"),
-    )
 
 
 KNOWN_MODELS = (
@@ -270,6 +256,12 @@ CONFIGURATIONS: Mapping[str, Callable[[], ModelConfig]] = {
     "Wan-AI/Wan2.2-T2V-A14B-Diffusers": wan22_a14b,
     "decart-ai/Lucy-Edit-Dev": lucy_edit,
     "decart-ai/Lucy-Edit-1.1-Dev": lucy_edit,
+    "ByteDance/Bernini-R-1.3B-Diffusers": bernini_r_1_3b,
+    "ByteDance/Bernini-R-Diffusers": bernini_r_14b,
+    **{
+        f"linyq/kiwi-edit-5b-{kind}-diffusers": kiwi_edit_5b
+        for kind in ("instruct-only", "reference-only", "instruct-reference")
+    },
 }
 
 

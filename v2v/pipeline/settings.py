@@ -20,6 +20,7 @@ from v2v.config import Detail, Guide, ModelConfig
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
 from v2v.language.task_prompts import TASKS
+from v2v.models.editor_presets import editor_rules
 from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
@@ -188,6 +189,12 @@ class EditSettings:
             return None
         if self.low_guidance is not None:
             return self.low_guidance
+        if (
+            self.guidance is not None
+            and config.flow.low_guidance is not None
+            and editor_rules(config).has_tasks
+        ):
+            return self.guidance * config.flow.low_guidance / config.flow.guidance
         return config.flow.low_guidance if self.guidance is None else self.guidance
 
 
