@@ -333,6 +333,7 @@ def test_a_run_on_one_of_two_transformers(tmp_path):
     cfg = dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, **small_models.SIZE, lora=LoRAConfig(rank=2)),
+        data=dataclasses.replace(base.data, reference=0.0),
         mesh=MeshConfig(data=-1),
         edit=dataclasses.replace(base.edit, steps=2, batch=8),
         weights=str(folder),

@@ -57,8 +57,8 @@ def test_products_are_counted_once_with_operands_and_results():
     ("topology", "weights_dtype", "size", "mesh", "seconds"),
     [
         ("v5e:1x1", None, {}, {}, (300, 450)),
-        ("v5e:2x4", None, {}, {"seq": 8}, (35, 60)),
-        ("h100:8", None, {}, {"seq": 8}, (7, 14)),
+        ("v5e:2x4", None, {}, {"data": 2, "seq": 4}, (35, 60)),
+        ("h100:8", None, {}, {"data": 2, "seq": 4}, (7, 14)),
         ("rtx4090:1", "int8", {"frames": 121, "height": 704, "width": 1280}, {}, (1000, 4000)),
     ],
 )
