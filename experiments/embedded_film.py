@@ -12,9 +12,10 @@ Stages, each in a folder of its own in the workdir:
   export    the folder that `--model DIR` reads
 Latents have 4x8x8 pixels a cell in place of 4x16x16; the transformer joins 2x2 cells to a token, so a clip still has 48 tokens a stream.
 
-The material of the packaged weights: 312 photographs and 785 cut-outs of Debian packages under open licenses (GNOME, MATE, Plasma, Lomiri, UKUI and
-Sway backgrounds, GCompris' photographs, Tux Paint's stamps); 34 more photographs are held out. Hardware: one CPU core, 0.9 s a step of the
-autoencoder. The packaged weights are still those of `embedded_halves`.
+Material: 312 photographs and 785 cut-outs of Debian packages under open licenses (backgrounds of GNOME, MATE, Plasma, Lomiri, UKUI and Sway,
+GCompris' photographs, Tux Paint's stamps); 34 more photographs are held out. Pairs use the 477 cut-outs that show things, named in names.csv; the
+autoencoder sees letters and signs too. Hardware: one CPU core, 0.9 s a step of the autoencoder. Not trained to its end yet: the packaged weights are
+still those of `embedded_halves`.
 """
 
 import dataclasses

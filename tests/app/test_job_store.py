@@ -73,6 +73,11 @@ def test_a_job_whose_worker_is_silent_is_taken_again(store, clock):
     assert store.report(id, "a", 30, "windows 1 of 3")
     clock.now += 50  # the lease was renewed at 50
     assert store.claim("b") is None
+    store.renew(id, "a")
+    running = store.find(id)
+    assert running is not None and (running.progress, running.stage) == (30, "windows 1 of 3")
+    clock.now += 50
+    assert store.claim("b") is None
     clock.now += 20
     second = store.claim("b")
     assert second is not None and second.attempts == 2 and second.progress == 0
@@ -81,6 +86,15 @@ def test_a_job_whose_worker_is_silent_is_taken_again(store, clock):
     assert store.end(second, "b", report={"seed": 3}) is not None
     done = store.find(id)
     assert done is not None and (done.status, done.progress, done.report) == ("completed", 100, {"seed": 3})
+
+
+def test_notes_of_the_upload_and_of_the_edit_are_told(store):
+    stored = store.add(job(notes=("the file is cut short",)))
+    claimed = store.claim("a")
+    assert claimed is not None
+    store.end(claimed, "a", notes=("the file is cut short", "a word is unknown"))
+    ended = store.find(stored.id)
+    assert ended is not None and ended.notes == ("the file is cut short", "a word is unknown")
 
 
 def test_a_job_that_ends_its_workers_fails(store, clock):

@@ -11,7 +11,7 @@ from v2v.pipeline.settings import EditRequest, EditSettings
 # Roles of uploads, and the most common forms of their suffixes; others are stored without one.
 ROLES = ("video", "mask", "reference", "first_frame")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
-# Text that says what other files hold is no picture, whatever it is called.
+# Name of the result in a job's folder.
 OUTPUT = "output.mp4"
 _ID = re.compile(r"video_[0-9a-f]{32}")
 

@@ -162,6 +162,11 @@ class JobStore:
                         job, status="in_progress", attempts=job.attempts + 1, progress=0.0, stage=""
                     )
 
+    def renew(self, id: str, worker: str) -> None:
+        """Renew the lease of a worker's job."""
+        with self._engine.begin() as connection:
+            connection.execute(_of(id, worker).values(lease_until=self._clock() + self.lease))
+
     def report(self, id: str, worker: str, progress: float, stage: str) -> bool:
         """Store how far a job is and renew its lease; return whether it is still the worker's, and not canceled."""
         values = {"progress": progress, "stage": stage[:200], "lease_until": self._clock() + self.lease}
@@ -180,19 +185,19 @@ class JobStore:
         self, job: Job, worker: str, *, error: str = "", notes: Sequence[str] = (), report: dict | None = None
     ) -> Job | None:
         """Store the end of a job; return it, or None where it is no longer the worker's."""
-        done = dataclasses.replace(
+        ended_job = dataclasses.replace(
             job,
             status="failed" if error else "completed",
             progress=job.progress if error else 100.0,
             stage="",
             error=error,
-            notes=tuple(notes),
+            notes=tuple(dict.fromkeys((*job.notes, *notes))),
             report=report,
             ended=self._clock(),
         )
         with self._engine.begin() as connection:
-            stored = connection.execute(_of(job.id, worker).values(**_to_row(done))).rowcount == 1
-        return done if stored else None
+            stored = connection.execute(_of(job.id, worker).values(**_to_row(ended_job))).rowcount == 1
+        return ended_job if stored else None
 
     def cancel(self, id: str) -> bool:
         """Cancel a job that has not ended; return whether it had not."""

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds between looks into an empty queue.
 IDLE = 0.5
-# Share of an edit's time, in percent, that is told for each stage.
-_STAGE_STARTS = {"masks": (0.0, 10.0), "windows": (10.0, 80.0), "clips": (10.0, 80.0), "frames": (80.0, 99.0)}
+# Progress in percent at the beginning and the end of each stage.
+_STAGE_RANGES = {"masks": (0.0, 10.0), "windows": (10.0, 80.0), "clips": (10.0, 80.0), "frames": (80.0, 99.0)}
 # Seconds that an address of a webhook has to answer, and how often it is tried.
 _WEBHOOK_TIMEOUT, _WEBHOOK_TRIES = 10.0, 3
 
@@ -104,7 +104,7 @@ class Worker:
             if time.monotonic() - last[0] < 0.3:
                 return
             last[0] = time.monotonic()
-            low, high = _STAGE_STARTS.get(progress.stage, (0.0, 99.0))
+            low, high = _STAGE_RANGES.get(progress.stage, (0.0, 99.0))
             percent = low + (high - low) * progress.done / max(1, progress.total)
             stage = f"{progress.stage} {progress.done:g} of {progress.total}"
             if not self._store.report(job.id, self.name, percent, stage):
@@ -119,9 +119,7 @@ class Worker:
 
         def renew() -> None:
             while not ended.wait(self._store.lease / 4):
-                current = self._store.find(job.id)
-                if current is not None:
-                    self._store.report(job.id, self.name, current.progress, current.stage)
+                self._store.renew(job.id, self.name)
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
