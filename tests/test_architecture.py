@@ -45,6 +45,7 @@ HEAVY = {
     "etils",
     "uvicorn",
     "data_synth.v2v_pairs",  # a builder of TFDS, which takes seconds to import
+    "v2v.evaluation.sweep.own_editor",  # with JAX, which a sweep whose work is finished doesn't need
     "grain",
     "httpx",  # with huggingface_hub
     "huggingface_hub",

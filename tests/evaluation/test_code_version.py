@@ -159,3 +159,17 @@ def test_objects_that_hold_code():
     assert object_code(functools.partial(_counted, {})) != object_code(functools.partial(counts, {}))
     assert object_code(lambda: Shift(1)) != object_code(lambda: Shift(2))
     assert object_code(Shift(1)) == object_code(Shift(2))  # what differs here, a revision tells
+
+
+def test_the_hash_of_the_package_is_remembered_by_contents(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_version, "PACKAGE", tmp_path)
+    monkeypatch.setenv("V2V_CACHE", str(tmp_path / "cache"))
+    source, values = tmp_path / "part.py", []
+    for text in ("x = 1", "x = 1", "x = 1  # as before", "x = 2"):
+        source.write_text(text)
+        code_version.package_code.cache_clear()
+        values.append(code_version.package_code("part.py"))
+        assert values[-1] in [memo.read_text() for memo in (tmp_path / "cache/code").iterdir()]
+        for memo in (tmp_path / "cache/code").iterdir():
+            memo.write_text("cut short")
+    assert values[0] == values[1] == values[2] != values[3]

@@ -82,7 +82,7 @@ def sweep(folder):
 """
 
 
-def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path, capsys):
+def test_killed_at_any_moment_it_goes_on_where_it_was_and_needs_no_jax_at_its_end(tmp_path):
     file, log, out = tmp_path / "s.py", tmp_path / "log", tmp_path / "out"
     file.write_text(SLOW.replace("LOG", repr(str(log))))
     command = [sys.executable, "-m", "v2v", "eval", str(file), "--out", str(out), "--json"]
@@ -99,9 +99,27 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path, capsys):
         and report["edits"] <= 10 - (edits_before_kill - 1)
         and report["problems"] == 0
     )
-    assert main.main(command[3:]) == 0
-    second_report = json.loads(capsys.readouterr().out)
+    code = FINISHED.format(words=command[3:], cache=str(out / "cache"))
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 0, again.stderr
+    second_report = json.loads(again.stdout)
     assert (second_report["edits"], second_report["scores"]) == (0, 0)
+
+
+# A finished sweep, and all that one with v2v's own model asks of its methods.
+FINISHED = """
+import sys
+from pathlib import Path
+from v2v.cli import main
+from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.items import Item
+from v2v.evaluation.sweep.methods import grid
+
+assert main.main({words!r}) == 0
+item, cache = Item("1", Path("v2v/assets/sample.mp4"), "x", "x"), SweepCache(Path({cache!r}))
+assert [bool(method.key(item, cache)["model"]) and bool(method.editor_code()) for method in grid(guidance=(1, 2))]
+assert "jax" not in sys.modules, "work that is finished needs no JAX"
+"""
 
 
 def test_arguments_need_no_heavy_import():

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.checkpoints import hub_client, hub_files, known_models, torch_file
-from v2v.checkpoints.hub_client import HubFile, HubName, Listing, Repository, find_hub_name
+from v2v.checkpoints.hub_client import HubFile, HubName, Listing, Repository, find_hub_name, find_snapshot
 from v2v.checkpoints.model_folder import read_model_folder
-from v2v.checkpoints.part_files import find_snapshot, guess_part
+from v2v.checkpoints.part_files import guess_part
 from v2v.errors import InputError
 
 # Bytes read at first of a file of weights; most headers are shorter.

@@ -119,6 +119,24 @@ def find_hub_name(text: str | Path) -> HubName | None:
     return parse_hub_name(text)
 
 
+def find_snapshot(path: Path) -> Path:
+    """Return the snapshot of a model in the folder that the hub's cache has for its repository (models--ORG--NAME); other paths as they are.
+
+    Raises:
+      InputError: several snapshots, none of which is the main one.
+    """
+    if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
+        return path
+    reference = path / "refs" / DEFAULT_REVISION
+    commits = sorted(folder.name for folder in (path / "snapshots").iterdir() if folder.is_dir())
+    commit = reference.read_text().strip() if reference.is_file() else commits[0] if len(commits) == 1 else ""
+    if commit not in commits:
+        raise InputError(
+            f"{path}: expected one snapshot, or a main one, found {len(commits)}; pass a folder in {path}/snapshots"
+        )
+    return path / "snapshots" / commit
+
+
 def endpoint() -> str:
     """Return the address of the hub, $HF_ENDPOINT or https://huggingface.co."""
     from huggingface_hub import constants

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import gguf_file, hub_client, name_mapping, torch_file, wan_config
+from v2v.checkpoints import gguf_file, name_mapping, torch_file, wan_config
 from v2v.checkpoints.gguf_blocks import BLOCK_FORMATS
 from v2v.checkpoints.tensor_files import INDEX_SUFFIXES, TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
@@ -65,24 +65,6 @@ def find_root(path: Path) -> Path:
         return path
     inside = (*COMFY_FOLDERS["dit"], SUBFOLDERS["dit"], *ORIGINAL_FOLDERS.values())
     return next((folder.parent for folder in path.parents[:3] if folder.name in inside), path.parent)
-
-
-def find_snapshot(path: Path) -> Path:
-    """Return the snapshot of a model in the folder that the hub's cache has for its repository (models--ORG--NAME); other paths as they are.
-
-    Raises:
-      InputError: several snapshots, none of which is the main one.
-    """
-    if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
-        return path
-    reference = path / "refs" / hub_client.DEFAULT_REVISION
-    commits = sorted(folder.name for folder in (path / "snapshots").iterdir() if folder.is_dir())
-    commit = reference.read_text().strip() if reference.is_file() else commits[0] if len(commits) == 1 else ""
-    if commit not in commits:
-        raise InputError(
-            f"{path}: expected one snapshot, or a main one, found {len(commits)}; pass a folder in {path}/snapshots"
-        )
-    return path / "snapshots" / commit
 
 
 def find_tokenizer(path: Path, parts: dict[str, TensorFiles]) -> TokenizerSource | None:

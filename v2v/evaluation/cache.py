@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ class SweepCache:
         self._new_keys: set[str] = set()
         self._hashes = self.folder / "hashes"
         self._hash_by_identity: dict[tuple, str] = {}
+        # A link is followed once: a sweep asks for the hash of every file many times.
+        self._resolved_paths: dict[str, str] = {}
 
     def load(self, kind: str, key: Any) -> dict | None:
         """Return a record, or None where there is none or it is damaged."""
@@ -73,7 +76,7 @@ class SweepCache:
         write_text_atomically(self.path(kind, key, ".json"), json.dumps({**record, "key": key}, indent=1))
 
     def find_work(
-        self, work: Work, inputs: dict, code: str, old_inputs: dict | None = None
+        self, work: Work, inputs: dict, code: str, old_inputs: Callable[[], dict] | None = None
     ) -> FinishedWork | None:
         """Return finished work, or None where there is none that may be used.
 
@@ -81,7 +84,7 @@ class SweepCache:
           work: what it is.
           inputs: everything that it depends on, without the code, JSON-able.
           code: hash of the code that makes it.
-          old_inputs: the inputs as they were written before work was stored with its code, where they differ.
+          old_inputs: returns the inputs as they were written before work was stored with its code, where they differ.
         """
         kind, key = _kind(work), {**inputs, "code": code}
         if work in self.fresh and digest(key) not in self._new_keys:
@@ -91,7 +94,7 @@ class SweepCache:
             return work_record
         return self._other_work(kind, inputs, old_inputs)
 
-    def has_other_work(self, work: Work, inputs: dict, old_inputs: dict | None = None) -> bool:
+    def has_other_work(self, work: Work, inputs: dict, old_inputs: Callable[[], dict] | None = None) -> bool:
         """Return whether the same work was done by other code."""
         return self._other_work(_kind(work), inputs, old_inputs) is not None
 
@@ -103,11 +106,14 @@ class SweepCache:
         self._new_keys.add(digest(key))
         return FinishedWork(key, record, commit)
 
-    def _other_work(self, kind: str, inputs: dict, old_inputs: dict | None) -> FinishedWork | None:
+    def _other_work(
+        self, kind: str, inputs: dict, old_inputs: Callable[[], dict] | None
+    ) -> FinishedWork | None:
         """Return the latest of the same work, of whatever code."""
         latest = self.load("code", {"of": kind, **inputs})
         keys = [{**inputs, "code": latest["code"]}] if latest else []
-        return next(filter(None, (self._load_work(kind, key) for key in (*keys, old_inputs or inputs))), None)
+        keys.append(old_inputs() if old_inputs else inputs)
+        return next(filter(None, (self._load_work(kind, key) for key in keys)), None)
 
     def _load_work(self, kind: str, key: dict) -> FinishedWork | None:
         record = self.load(kind, key)
@@ -134,18 +140,23 @@ class SweepCache:
         Raises:
           FileNotFoundError: no such file.
         """
-        path = Path(path).resolve()
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        stamp = [
-            (str(f.relative_to(path)), s.st_size, s.st_mtime_ns) for f, s in ((f, f.stat()) for f in files)
-        ]
-        identity = (str(path), *map(tuple, stamp))
+        place = os.path.abspath(path)
+        if place not in self._resolved_paths:
+            self._resolved_paths[place] = os.path.realpath(place)
+        root = self._resolved_paths[place]
+        status = os.stat(root)
+        if stat.S_ISDIR(status.st_mode):
+            files = sorted(file for file in Path(root).rglob("*") if file.is_file())
+            stamp = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]
+        else:
+            files, stamp = [Path(root)], [(".", status.st_size, status.st_mtime_ns)]
+        identity = (root, *stamp)
         if identity not in self._hash_by_identity:
-            hash_file = self._hashes / digest([str(path), stamp])
+            hash_file = self._hashes / digest([root, stamp])
             try:
                 file_hash = hash_file.read_text()
             except OSError:
-                file_hash = _hash(files, path)
+                file_hash = _hash(files, Path(root))
                 write_text_atomically(hash_file, file_hash)
             self._hash_by_identity[identity] = file_hash
         return self._hash_by_identity[identity]

@@ -8,11 +8,15 @@ Installed packages are left out: an editor that depends on their versions says s
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import inspect
 import json
+import os
+import platform
+import re
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +28,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from v2v import __version__
+from v2v.runtime.environment import cache_folder
 
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that decide what an edit gives, beside the weights and the settings.
@@ -33,6 +38,7 @@ EDITING = (
 # Parts that decide what a metric gives; those that decide what a judge is asked and how its answers are read.
 SCORING = ("evaluation/metrics", "video")
 JUDGING = ("evaluation/judge", "evaluation/metrics/base.py", "evaluation/metrics/clips.py")
+_HASH = re.compile(r"[0-9a-f]{64}")
 # Python 3.11's parser fails now and then where two threads use it at once.
 _parser_lock = threading.RLock()
 # Objects whose code was hashed, by id: held, so that no other object gets their id.
@@ -41,13 +47,31 @@ _hashed_objects: dict[int, tuple[Any, str]] = {}
 
 @functools.cache
 def package_code(*parts: str) -> str:
-    """Return the hash of parts of v2v: files, and folders with all Python files below."""
-    total = hashlib.sha256()
+    """Return the hash of parts of v2v: files, and folders with all Python files below.
+
+    Parsing the files takes half a second, so the hash is remembered in the cache folder by their contents.
+    """
+    contents = hashlib.sha256(platform.python_version().encode())
+    files: dict[str, bytes] = {}
     for part in parts:
         place = PACKAGE / part
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            with _parser_lock:
-                total.update(f"{file.relative_to(PACKAGE)}\0{_file_code(file)}\0".encode())
+            name = str(file.relative_to(PACKAGE))
+            files[name] = file.read_bytes()
+            contents.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    memo = cache_folder("code") / contents.hexdigest()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if _HASH.fullmatch(text := memo.read_text()):
+            return text
+    total = hashlib.sha256()
+    for name, content in files.items():
+        with _parser_lock:
+            total.update(f"{name}\0{_text_code(content.decode())}\0".encode())
+    with contextlib.suppress(OSError):  # a folder that can't be written to
+        partial = memo.with_name(f".{memo.name}.{os.getpid()}")
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(total.hexdigest())
+        partial.replace(memo)
     return total.hexdigest()
 
 
@@ -228,7 +252,11 @@ def _byte_code(code: CodeType) -> str:
 
 @functools.cache
 def _file_code(file: Path) -> str:
-    return hashlib.sha256(_plain(file.read_text(encoding="utf-8")).encode()).hexdigest()
+    return _text_code(file.read_text(encoding="utf-8"))
+
+
+def _text_code(source: str) -> str:
+    return hashlib.sha256(_plain(source).encode()).hexdigest()
 
 
 def _plain(source: str) -> str:

@@ -11,19 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, get_args
 
 import numpy as np
 
 from v2v.assets import SAMPLE
 from v2v.config import Detail, Guide, ModelConfig
-from v2v.diffusion.step_skipping import StepSkipper
 from v2v.errors import InputError
 from v2v.language.task_prompts import TASKS
 from v2v.models.editor_presets import editor_rules
 from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
+
+if TYPE_CHECKING:  # with JAX, which settings alone don't need
+    from v2v.diffusion.step_skipping import StepSkipper
 
 # As a mask: detect what the edit changed.
 AUTO_MASK = "auto"
@@ -278,7 +280,7 @@ class EditReport(TypedDict):
     skip_snr: NotRequired[float]
 
 
-def add_skips(report: EditReport, skipping: StepSkipper | None) -> EditReport:
+def add_skips(report: EditReport, skipping: "StepSkipper | None") -> EditReport:
     """Return a report with the measurements of step skipping, once frames were computed."""
     if skipping is None or skipping.report is None:
         return report

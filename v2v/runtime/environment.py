@@ -55,6 +55,7 @@ VARIABLES = (
 
 # Folders in the cache folder; beside them lie the hashes of weights that learned metrics remember.
 CACHES = {
+    "code": "hashes of the package's sources, by which sweeps know finished work of other code",
     "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
     "networks": "small networks that find people, fetched at their first use",
     "webdataset": "pairs unpacked from tar files",

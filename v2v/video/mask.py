@@ -29,8 +29,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
-from v2v.array_types import Float
 from v2v.errors import InputError, note
 from v2v.video import decoder, file_checks
 from v2v.video.frame_store import FrameStore

@@ -3,6 +3,9 @@
 A method turns an item into an output file. An `EditingMethod` runs an editor and names everything that the edit depends on, so that it is
 done once; outside_editors.py makes them of commands and servers. A `ResultFolder` finds files that another program wrote, a `ResultTable` reads
 their paths from a file.
+
+What a method is, its checks and its keys need no JAX: v2v's own editor (own_editor.py) is imported when there is an edit to do, so that a sweep
+whose work is finished takes a second.
 """
 
 from __future__ import annotations
@@ -17,13 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from v2v.assets import EMBEDDED
-from v2v.checkpoints import hub, hub_client
+from v2v.checkpoints import hub_client
 from v2v.data.table_file import iterate_items
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache, digest
 from v2v.evaluation.code_version import EDITING, object_code, package_code
 from v2v.evaluation.items import Item
-from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.settings import EditSettings
 from v2v.video import video as codec
 
@@ -44,17 +46,6 @@ class VideoEditor(Protocol):
             and end in seconds.
         """
         ...
-
-
-class InsistentEditor:
-    """v2v's editor, told to edit anyway: what it fails at counts as failed, not as refused."""
-
-    def __init__(self, editor: EasyV2VEditor):
-        self._editor = editor
-
-    def edit_video(self, video: Any, instruction: str, **options: Any) -> codec.Video:
-        """Edit a clip; the arguments are those of `EasyV2VEditor.edit_video`."""
-        return self._editor.edit_video(video, instruction, **{"anyway": True, **options})
 
 
 @dataclass(frozen=True)
@@ -119,8 +110,7 @@ class EditingMethod:
         """
         if self.editor is not None:
             return {"editor": self.revision}
-        folder = EMBEDDED if self.model == "embedded" else hub.resolve_model(self.model)
-        adapter = hub.resolve_adapter(self.lora) if self.lora else None
+        folder, adapter = self._files()
         for path in filter(None, (folder, adapter)):
             if not path.exists():
                 raise InputError(f"method {self.name}: {path}: no such model or adapter; correct the sweep")
@@ -157,10 +147,9 @@ class EditingMethod:
         """Build the editor, which loads its weights; it edits what it isn't known to do as well."""
         if self.editor is not None:
             return self.editor()
-        editor = EasyV2VEditor(self.model)
-        if self.lora:
-            editor.load_lora_weights(self.lora, self.lora_scale)
-        return InsistentEditor(editor)
+        from v2v.evaluation.sweep import own_editor
+
+        return own_editor.load_editor(self.model, self.lora, self.lora_scale)
 
     def load(self, cache: SweepCache) -> EditingMethod:
         """Return the method with its editor loaded, for several sweeps in one process.
@@ -194,6 +183,16 @@ class EditingMethod:
     def editor_key(self) -> tuple:
         """Return a value that is equal for methods which one loaded editor serves."""
         return self.model, self.lora, self.lora_scale, self.editor
+
+    def _files(self) -> tuple[Path, Path | None]:
+        """Return the model's folder and the adapter's file or None; what is on the hub is fetched."""
+        names = (self.model, *([self.lora] if self.lora else []))
+        if any(hub_client.find_hub_name(name) for name in names):
+            from v2v.evaluation.sweep import own_editor
+
+            return own_editor.fetch_files(self.model, self.lora)
+        folder = EMBEDDED if self.model == "embedded" else hub_client.find_snapshot(Path(self.model))
+        return folder, Path(self.lora) if self.lora else None
 
     def describe(self) -> dict:
         """Return the settings for the report and the results file."""

@@ -12,6 +12,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from v2v.errors import InputError
@@ -265,7 +266,7 @@ def find_score(metric: Metric, item: Item, output: str, cache: SweepCache) -> Fi
       cache: where to look.
     """
     inputs = score_key(metric, item, output, cache)
-    old_inputs = _old_score_key(metric, item, output, cache)
+    old_inputs = partial(_old_score_key, metric, item, output, cache)
     cached_score = cache.find_work(score_work(metric), inputs, metric.code, old_inputs)
     # Unreadable answers were once stored as final.
     is_old_failure = cached_score and cached_score.record["status"] == "failed" and metric.calls
@@ -335,7 +336,7 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
         _count_work(plan, work, score)
         if output is not None and score is None:
             inputs = score_key(metric, item, output, cache)
-            if cache.has_other_work(work, inputs, _old_score_key(metric, item, output, cache)):
+            if cache.has_other_work(work, inputs, partial(_old_score_key, metric, item, output, cache)):
                 plan.other_code[work] = plan.other_code.get(work, 0) + 1
         is_cached = score is not None
         if metric.calls:
