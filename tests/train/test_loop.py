@@ -24,11 +24,12 @@ from v2v.errors import InputError
 from v2v.models import initialization
 from v2v.models.conditioning import count_tokens
 from v2v.runtime import flops
-from v2v.train import callbacks, loop, objectives, optimizer, train_step
+from v2v.train import attempts, callbacks, loop, objectives, optimizer, train_step
 from v2v.train.checkpointing import Checkpoints
 from v2v.train.metric_writer import MetricWriter
 from v2v.train.profiling import parse_steps
 from v2v.train.state import TrainState
+from v2v.train.step_window import NonFiniteLossError
 
 CFG = debug()
 OPTIM = OptimConfig(peak_lr=1e-2, warmup_steps=1)
@@ -168,7 +169,7 @@ def test_a_loss_that_is_not_finite_names_the_window_and_keeps_the_last_checkpoin
     fourth = [next(data)["record"] for _ in range(4)][-1]
     expected = f"steps 2 and 4, first at step 4, whose batch holds records {fourth[0]}, {fourth[1]}; .*step 2, is intact"
     schedule = loop.Schedule(10, 2, LogConfig(every=2))
-    with pytest.raises(loop.NonFiniteLossError, match=expected) as error:
+    with pytest.raises(NonFiniteLossError, match=expected) as error:
         loop.fit(tmp_path, initial_state(base), broken, batches(), schedule)
     assert isinstance(error.value, FloatingPointError) and isinstance(error.value, InputError)
     assert Checkpoints(tmp_path / "checkpoints").latest() == 2
@@ -184,7 +185,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_long_before_the_next_row(tmp_pat
         return state, metrics | {"loss": jnp.where(state.step > 3, jnp.nan, metrics["loss"])}
 
     schedule = loop.Schedule(200, 100, LogConfig(every=100))
-    with pytest.raises(loop.NonFiniteLossError, match="first at step 4"):
+    with pytest.raises(NonFiniteLossError, match="first at step 4"):
         loop.fit(tmp_path, initial_state(base), broken, batches(), schedule)
     assert steps == 4 + loop.STEPS_IN_FLIGHT
 
@@ -314,3 +315,36 @@ def test_flops_of_the_papers_step():
     cfg = wan22_ti2v_5b()
     assert count_tokens(cfg) == 16380 and count_tokens(cfg, reference=True) == 16770
     assert flops.forward_flops(cfg, 16770, adapter=False) == pytest.approx(253e12, rel=0.03)
+
+
+def test_a_row_tells_the_spread_of_step_times_and_the_wall_time(tmp_path, base, edit_step):
+    train(tmp_path, base, edit_step, 4)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert 0 < rows[1]["step_p50"] <= rows[1]["step_p90"] <= rows[1]["step_max"]
+    assert rows[0]["time"] <= rows[1]["time"] <= time.time() and rows[1]["clips_per_second"] > 0
+
+
+def test_a_checkpoint_is_saved_in_between_after_some_minutes(tmp_path, base, edit_step, monkeypatch):
+    saves = []
+    monkeypatch.setattr(Checkpoints, "save", lambda self, step, state, data: saves.append(step))
+    schedule = loop.Schedule(6, save_every=100, log=LogConfig(every=2), save_minutes=1e-9)
+    loop.fit(tmp_path, initial_state(base), lambda s, b: edit_step(s, b, base), batches(), schedule)
+    assert saves == [2, 4, 6]
+
+
+def test_attempts_tell_what_ended_each(tmp_path, base, edit_step):
+    train(tmp_path, base, edit_step, 2)
+
+    def broken(state, batch):
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        loop.fit(tmp_path, initial_state(base), broken, batches(), loop.Schedule(4, 2, LogConfig(every=2)))
+    train(tmp_path, base, edit_step, 6)
+    first, second, third = attempts.read_attempts(tmp_path)
+    assert [a.cause for a in (first, second, third)] == ["finished", "ValueError", "finished"]
+    assert [(a.first_step, a.last_step) for a in (first, second, third)] == [(0, 2), (2, 2), (2, 6)]
+    for a in (first, third):
+        assert sum(a.seconds.values()) == pytest.approx(a.end - a.start, abs=0.05)
+    train(tmp_path, base, edit_step, 6)  # with nothing to do
+    assert len(attempts.read_attempts(tmp_path)) == 3

@@ -52,6 +52,8 @@ class Experiment:
       edit: stage that trains edits.
       detail: stage that trains the detail network.
       save_every: steps between checkpoints.
+      save_minutes: minutes after which a checkpoint is saved in between, at the next row of the log; 0 for never.
+      snapshot_every: steps between files of the adapter that are kept, edit/snapshots/lora-STEP.safetensors; 0 for none.
       transformer: which transformer is trained, of published weights that have two; "" for those of one.
       weights: folder, or ORG/NAME on the Hugging Face Hub, of a published model to start from; "" trains one from scratch.
       sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
@@ -81,6 +83,8 @@ class Experiment:
     edit: Stage = field(default_factory=Stage)
     detail: Stage = field(default_factory=Stage)
     save_every: int = 250
+    save_minutes: float = 0.0
+    snapshot_every: int = 0
     transformer: Literal["", "high", "low"] = ""
     weights: str = ""
     sets: tuple[str, ...] = ()
@@ -92,6 +96,10 @@ class Experiment:
     adopt: bool = False
 
     def __post_init__(self):
+        if self.save_minutes < 0 or self.snapshot_every < 0:
+            raise ValueError(
+                f"Experiment: expected save_minutes and snapshot_every of at least 0, got {self.save_minutes} and {self.snapshot_every}"
+            )
         if self.weights_dtype is not None and self.trains == "full":
             raise ValueError(
                 f'Experiment: expected trains "lora" with weights_dtype {self.weights_dtype}, which is for a frozen base, got "full"; leave one out'

@@ -1,19 +1,24 @@
-"""The training loop: restore, then (batch, step, log, save) until done.
+"""The training loop: restore, then (batch, step, log, evaluate, save) until done.
 
 train_step.py -> **loop** -> stage.py
 
-The same loop trains the autoencoder, the base and the adapter. A save comes before the next batch is drawn, so that the saved position
-follows exactly the batches that the saved state has used. Metrics are read once per interval, so that reading rarely stalls the device,
-and always before a save, so that a state with a non-finite loss is never saved; the loss of a finished step is looked at as soon as the
-loop has waited for that step, so that one that is not finite ends the run `STEPS_IN_FLIGHT` steps later at most. SIGTERM is obeyed after
-the step in work: hooks and the first compilation are given up for it.
+The same loop trains the autoencoder, the base and the adapter. What happens between steps has a module each:
+    step_window.py   metrics and times of the steps since the last row        metric_writer.py   where rows go
+    callbacks.py     hooks: held-out losses, previews, files of adapters      checkpointing.py   saves of state and data position
+    profiling.py     traces                                                   stop_signal.py     preemption
+    attempts.py      restarts, and the time they cost
+A save comes before the next batch is drawn, so that the saved position follows exactly the batches that the saved state has used. Metrics
+are read once per interval, so that reading rarely stalls the device, and always before a save, so that a state with a non-finite loss is
+never saved; the loss of a finished step is looked at as soon as the loop has waited for that step, so that one that is not finite ends the
+run `STEPS_IN_FLIGHT` steps later at most. SIGTERM is obeyed after the step in work: hooks and the first compilation are given up for it.
 """
 
 import functools
-import signal
+import logging
 import sys
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,25 +31,21 @@ from tqdm import tqdm
 from v2v.config import LogConfig
 from v2v.data.batch import BatchIterator, HostBatch, split_records
 from v2v.errors import InputError, note
-from v2v.runtime import host_memory
 from v2v.runtime.interruptible import AbandonedCallError, run_interruptible
+from v2v.train.attempts import AttemptLog, format_goodput
 from v2v.train.checkpointing import CHECKPOINTS_FOLDER, Checkpoints
-from v2v.train.metric_writer import MetricWriter, mean_metrics
+from v2v.train.metric_writer import MetricWriter
 from v2v.train.objectives import Metrics
 from v2v.train.profiling import Profiler, parse_steps
 from v2v.train.state import TrainState
-from v2v.train.timer import Timer
+from v2v.train.step_window import ACTIVITIES, StepWindow
+from v2v.train.stop_signal import StopSignal
+
+logger = logging.getLogger(__name__)
 
 DeviceBatch = TypeVar("DeviceBatch")
 # Steps that the devices may be behind: a signal is obeyed, and a batch freed, so many steps later at most.
 STEPS_IN_FLIGHT = 2
-# Activities whose seconds are columns of the log.
-ACTIVITIES = ("compile", "data", "save", "eval")
-
-
-class NonFiniteLossError(InputError, FloatingPointError):
-    """The loss became NaN or infinite."""
-
 
 class Hook(Protocol):
     """A function that the loop calls between steps, such as a held-out loss or previews (callbacks.py)."""
@@ -82,6 +83,7 @@ class Schedule:
       log: writers of the log, and steps between its rows.
       hooks: called between steps.
       learning_rate: of a step, to log it; None where there is none.
+      save_minutes: minutes after which a checkpoint is saved in between, at the next row of the log; 0 for never.
     """
 
     steps: int
@@ -89,6 +91,7 @@ class Schedule:
     log: LogConfig = field(default_factory=LogConfig)
     hooks: Sequence[Hook] = ()
     learning_rate: Callable[[int], float] | None = None
+    save_minutes: float = 0.0
 
 
 def fit(
@@ -104,7 +107,7 @@ def fit(
     """Train until `schedule.steps` updates have been done in total, resuming from `workdir` when it holds a checkpoint.
 
     Args:
-      workdir: receives `checkpoints/` and `log.jsonl`; a local folder or gs://...
+      workdir: receives `checkpoints/`, `log.jsonl` and `attempts.json`; a local folder or gs://...
       state: the state at step 0; gives shapes and shardings when resuming.
       step_fn: jitted (state, batch) to (state, metrics); may donate the state.
       batches: batches of this process's rows; the position is saved and restored.
@@ -122,38 +125,50 @@ def fit(
     folder = epath.Path(workdir)
     profiler = Profiler(parse_steps(schedule.log.profile), folder / "profile")
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), _StopOnSignal()
-    completed = False
+    checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), StopSignal()
+    attempts, cause, completed = None, "", False
     try:
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, batches)
         if int(state.step) < schedule.steps:
             checkpoints.check_room(state)
+            attempts = AttemptLog(folder, int(state.step))
+            if len(attempts.attempts) > 1 and jax.process_index() == 0:
+                logger.info("%s: %s", folder.name, format_goodput(attempts.attempts))
         with MetricWriter(folder, schedule.log, first_step=int(state.step)) as writer:
-            run = _Run(
-                step_fn, batches, schedule, place, cost, checkpoints, stop, writer, profiler, folder.name
+            trainer = Trainer(
+                step_fn, batches, schedule, place, cost, checkpoints, stop, writer, profiler, attempts, folder.name
             )
-            state = run.train(state)
+            state = trainer.train(state)
         completed = True
+        cause = "signal" if stop.requested and int(state.step) < schedule.steps else "finished"
     except AbandonedCallError:
+        cause = "signal"
         note("stopped by signal while the first step was compiled; run again to resume")
         sys.exit(0)
+    except BaseException as error:
+        cause = type(error).__name__
+        raise
     finally:  # a save in progress is completed in any case
         stop.restore_handler()
         profiler.close()
         try:
             checkpoints.close()
-        except InputError:
+        except InputError as error:
+            cause = type(error).__name__
             if completed:
                 raise
+        finally:
+            if attempts is not None:
+                attempts.close(cause)
     if stop.requested and int(state.step) < schedule.steps:
         note(f"stopped by signal at step {int(state.step)}; run again to resume")
         sys.exit(0)
     return state
 
 
-class _Run(Generic[HostBatch, DeviceBatch]):
-    """One call of `fit`, between restoring and the last save."""
+class Trainer(Generic[HostBatch, DeviceBatch]):
+    """The steps of one call of `fit`, between restoring and the last save, and what is done between them."""
 
     def __init__(
         self,
@@ -163,80 +178,94 @@ class _Run(Generic[HostBatch, DeviceBatch]):
         place: Callable[[HostBatch], DeviceBatch],
         cost: StepCost[DeviceBatch] | None,
         checkpoints: Checkpoints,
-        stop: "_StopOnSignal",
+        stop: StopSignal,
         writer: MetricWriter,
         profiler: Profiler,
+        attempts: AttemptLog | None,
         name: str,
     ):
         self._step_fn, self._batches, self._place = step_fn, batches, place
         self._schedule, self._cost, self._name = schedule, cost, name
         self._checkpoints, self._stop, self._writer = checkpoints, stop, writer
-        self._profiler = profiler
-        self._timer = Timer()
-        # Of the steps since the last row: metrics, record numbers, tokens and FLOPs.
-        self._pending: list[Metrics] = []
-        self._records: list[np.ndarray | None] = []
-        self._work = np.zeros(2)
+        self._profiler, self._attempts = profiler, attempts
+        self._window = StepWindow(name, cost.peak if cost else 0.0)
         self._in_flight: deque[Metrics] = deque()
+        self._compiled_shapes: set[tuple] = set()
+        self._last_save = time.monotonic()
 
     def train(self, state: TrainState) -> TrainState:
         """Train from the state's step to the end of the schedule, or until a signal."""
         first, steps = int(state.step), self._schedule.steps
-        compiled_shapes: set[tuple] = set()
         hidden = jax.process_index() > 0
         with tqdm(
             total=steps, initial=first, unit="step", desc=self._name, dynamic_ncols=True, mininterval=2, disable=hidden
         ) as bar:  # fmt: skip
             for step in range(first + 1, steps + 1):
-                with self._timer.on("data"):
-                    arrays, records = split_records(next(self._batches))
-                    batch = self._place(arrays)
-                shapes = batch_shapes(batch)
-                activity = "step" if shapes in compiled_shapes else "compile"
-                with self._timer.on(activity), self._profiler.step(step):
-                    if (
-                        step == first + 1
-                    ):  # which may compile for minutes; later there would be a state to lose
-                        state, metrics = run_interruptible(
-                            functools.partial(self._step_fn, state, batch), self._stop.is_requested
-                        )
-                    else:
-                        state, metrics = self._step_fn(state, batch)
-                self._profiler.end_step(step, metrics)
-                compiled_shapes.add(shapes)
-                if self._cost is not None:
-                    self._work += self._cost.count(batch)
-                self._pending.append(metrics)
-                self._records.append(records)
-                self._in_flight.append(metrics)
-                if len(self._in_flight) > STEPS_IN_FLIGHT:
-                    with self._timer.on("step"):
-                        step_metrics = jax.block_until_ready(self._in_flight.popleft())
-                    if not np.isfinite(jax.device_get(step_metrics["loss"])).all():
-                        self._summarize(step)  # raises
+                state = self._train_step(state, step, is_first=step == first + 1)
                 bar.update()
                 stopping = self._stop.check(step)
                 saving = step % self._schedule.save_every == 0 or step == steps or stopping
                 due_hooks = [hook for hook in self._schedule.hooks if hook.every and step % hook.every == 0]
-                if step % self._schedule.log.every == 0 or saving or due_hooks:
-                    row = self._summarize(step)
+                logging_row = step % self._schedule.log.every == 0
+                if logging_row or saving or due_hooks:
+                    row, seconds = self._summarize(step)
+                    if self._schedule.learning_rate is not None:
+                        row["learning_rate"] = self._schedule.learning_rate(step)
                     if not stopping:
                         row |= self._call_hooks(due_hooks, state, step)
                         stopping = self._stop.is_requested()
-                        saving = saving or stopping
+                        saving = saving or stopping or self._is_save_overdue()
                     self._writer.write(step, row)
+                    if self._attempts is not None:
+                        self._attempts.update(step, seconds)
                     bar.set_postfix(_format_row(row))
                 if saving:
-                    with self._timer.on("save"):
+                    with self._window.on("save"):
                         self._checkpoints.save(step, state, self._batches)
+                    self._last_save = time.monotonic()
                 if stopping:
                     break
+        if self._attempts is not None:  # hooks and saves since the last row
+            self._attempts.update(int(state.step), self._window.take_seconds())
+        return state
+
+    def _train_step(self, state: TrainState, step: int, is_first: bool) -> TrainState:
+        """Do one step; wait for the one that was begun `STEPS_IN_FLIGHT` steps before."""
+        start = time.perf_counter()
+        with self._window.on("data"):
+            arrays, records = split_records(next(self._batches))
+            batch = self._place(arrays)
+        shapes = batch_shapes(batch)
+        is_compiled = shapes in self._compiled_shapes
+        with self._window.on("step" if is_compiled else "compile"), self._profiler.step(step):
+            if is_first:  # which may compile for minutes; later there would be a state to lose
+                state, metrics = run_interruptible(
+                    functools.partial(self._step_fn, state, batch), self._stop.is_requested
+                )
+            else:
+                state, metrics = self._step_fn(state, batch)
+        self._profiler.end_step(step, metrics)
+        self._compiled_shapes.add(shapes)
+        self._in_flight.append(metrics)
+        finished = None
+        if len(self._in_flight) > STEPS_IN_FLIGHT:
+            with self._window.on("step"):
+                finished = jax.block_until_ready(self._in_flight.popleft())
+        self._window.add(
+            metrics,
+            records,
+            clips=len(jax.tree.leaves(arrays)[0]),
+            cost=self._cost.count(batch) if self._cost else (0, 0.0),
+            duration=time.perf_counter() - start if is_compiled else None,
+        )
+        if finished is not None and not np.isfinite(jax.device_get(finished["loss"])).all():
+            self._summarize(step)  # raises
         return state
 
     def _call_hooks(self, hooks: Sequence[Hook], state: TrainState, step: int) -> dict[str, float]:
         """Return the scalars of hooks; a signal ends the one that runs, and none follows."""
         row: dict[str, float] = {}
-        with self._timer.on("eval"):
+        with self._window.on("eval"):
             for hook in hooks:
                 try:
                     call = functools.partial(hook, state, step, self._writer)
@@ -247,43 +276,19 @@ class _Run(Generic[HostBatch, DeviceBatch]):
                     break
         return row
 
-    def _summarize(self, step: int) -> dict[str, float]:
-        """Return the row of the steps since the last one, and start a new window."""
-        metrics, records = jax.device_get(self._pending), self._records
-        self._pending, self._records = [], []
-        bad = next((i for i, row in enumerate(metrics) if not np.isfinite(row["loss"])), None)
-        if bad is not None:
-            first_bad = step - len(metrics) + 1 + bad
-            raise NonFiniteLossError(
-                self._format_non_finite(step - len(metrics), step, first_bad, records[bad])
-            )
-        elapsed, seconds = self._timer.lap()
-        row = mean_metrics(metrics) | {"step": step, "seconds_per_step": elapsed / len(metrics)}
-        row |= {f"seconds_{name}": seconds.get(name, 0.0) for name in ACTIVITIES}
-        row["data_wait"] = seconds.get("data", 0.0) / elapsed
-        if self._schedule.learning_rate is not None:
-            row["learning_rate"] = self._schedule.learning_rate(step)
-        if memory := host_memory.peak_device_bytes():
-            row["device_gib"] = memory / 2**30
-        if self._cost is not None:
-            busy = elapsed - seconds.get("compile", 0.0) - seconds.get("eval", 0.0)
-            (tokens, flops), self._work = self._work, np.zeros(2)
-            row["tokens_per_second"] = tokens / busy
-            row["mfu"] = flops / busy / self._cost.peak
-        return row
+    def _summarize(self, step: int) -> tuple[dict[str, float], Mapping[str, float]]:
+        """Return the row of the steps since the last one and the seconds of its activities."""
+        return self._window.summarize(step, self._checkpoints.latest())
 
-    def _format_non_finite(self, previous: int, step: int, first_bad: int, records: np.ndarray | None) -> str:
-        last = self._checkpoints.latest()
-        remedy = (
-            "there is no checkpoint yet"
-            if last is None
-            else f"the last good checkpoint, step {last}, is intact"
-        )
-        ids = "" if records is None else f", whose batch holds records {', '.join(map(str, records))}"
-        return (
-            f"{self._name}: the loss is not finite between steps {previous} and {step}, first at step {first_bad}{ids}; {remedy};"
-            " lower the learning rate or look at those records"
-        )
+    def _is_save_overdue(self) -> bool:
+        """Return whether the last save is longer ago than `save_minutes`, by the clock of process 0."""
+        minutes = self._schedule.save_minutes
+        if not minutes:
+            return False
+        is_overdue = time.monotonic() - self._last_save > 60 * minutes
+        if jax.process_count() > 1:
+            is_overdue = bool(multihost_utils.broadcast_one_to_all(np.int32(is_overdue)))
+        return is_overdue
 
 
 def batch_shapes(batch: Any) -> tuple:
@@ -298,35 +303,3 @@ def _format_row(row: dict[str, float]) -> dict[str, str]:
         out |= {"tok/s": f"{row['tokens_per_second']:.3g}", "mfu": f"{row['mfu']:.0%}"}
     times = {name: row[f"seconds_{name}"] for name in ACTIVITIES}
     return out | {name: f"{seconds:.2g}s" for name, seconds in times.items() if seconds >= 0.05}
-
-
-class _StopOnSignal:
-    """A handler of SIGTERM that is polled once per step; several processes agree on the same step, as a save needs all of them.
-
-    Attributes:
-      requested: whether a signal has asked to stop.
-    """
-
-    def __init__(self):
-        self.requested = False
-        self._single_process = jax.process_count() == 1
-        if self._single_process:
-            self._previous_handler = signal.signal(signal.SIGTERM, self._request)
-
-    def check(self, step: int) -> bool:
-        """Return whether to stop after this step."""
-        if not self._single_process:
-            self.requested = multihost_utils.reached_preemption_sync_point(step)
-        return self.requested
-
-    def is_requested(self) -> bool:
-        """Return whether this process has been asked to stop; several processes agree in `check` alone."""
-        return self._single_process and self.requested
-
-    def restore_handler(self) -> None:
-        """Restore the previous handler."""
-        if self._single_process:
-            signal.signal(signal.SIGTERM, self._previous_handler)
-
-    def _request(self, *_: Any) -> None:
-        self.requested = True

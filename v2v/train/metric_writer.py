@@ -171,7 +171,7 @@ def mean_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _scalars(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "step"}
+    return {name: value for name, value in row.items() if name not in ("step", "time")}
 
 
 def _import_package(module: str, extra: str, switch: str) -> Any:

@@ -17,7 +17,8 @@ from v2v.train.config import Experiment
 RECORD_FILE = "experiment.json"
 # Fields that change neither the meaning of a checkpoint nor the batches that are drawn.
 ADJUSTABLE = (
-    "adopt", "cpu_devices", "latents", "log", "mesh", "model.dit.backend", "model.dit.remat", "name", "save_every", "weights", "workers",
+    "adopt", "cpu_devices", "latents", "log", "mesh", "model.dit.backend", "model.dit.remat", "name", "save_every", "save_minutes",
+    "snapshot_every", "weights", "workers",
 )  # fmt: skip
 # The file of a stage that is not run again once it exists.
 FINISHED = {"vae": "vae/vae.safetensors", "text": "text/text.safetensors", "base": "base/base.safetensors"}

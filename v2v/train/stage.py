@@ -130,6 +130,7 @@ def fit_stage(
                 cfg.log,
                 hooks,
                 functools.partial(optimizer_lib.learning_rate, stage.optim),
+                cfg.save_minutes,
             ),
             place=lambda rows: _place_rows(mesh, rows),
             cost=_edit_cost(cfg, mesh.size) if log_utilization else None,
