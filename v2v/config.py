@@ -632,6 +632,7 @@ class LogConfig:
       wandb: project on Weights & Biases (pip install 'v2v-edit[wandb]'); "" for none.
       held_out_every: steps between losses on held-out pairs at fixed flow times and noise; 0 for never.
       preview_every: steps between preview videos; 0 for never.
+      previews: manifest of clips to preview, as v2v edit --manifest reads it, such as {"video": "a.mp4", "instruction": "make it night"} a line; "" for some of the pairs, held-out ones first.
       preview_steps: sampling steps of a preview; 0 for those of the model.
       profile: first and last step of a trace for xprof or TensorBoard, such as 20:25; "" for none.
     """
@@ -641,6 +642,7 @@ class LogConfig:
     wandb: str = ""
     held_out_every: int = 0
     preview_every: int = 0
+    previews: str = ""
     preview_steps: int = 0
     profile: str = ""
 

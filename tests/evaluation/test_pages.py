@@ -3,15 +3,18 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.evaluation import study
+from tests.evaluation.test_training_report import write_run
+from v2v.evaluation import study, training_report
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep import report, results, runner
 from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
+from v2v.video.video import Video
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -199,3 +202,32 @@ def test_study_is_voted_on_and_saved(page, home, tmp_path):
     page.wait_for_function("document.querySelectorAll('#screens canvas').length === 3")
     assert page.locator("#done").is_visible()  # the browser has kept the votes
     assert page.trouble == []
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_page_of_training_runs(page, tmp_path, width):
+    folders = [write_run(tmp_path / name, rate=rate) for name, rate in (("a", 1e-4), ("b", 3e-4))]
+    previews = folders[0] / "edit" / "previews"
+    previews.mkdir()
+    hostile = "</script><script>throw Error('in')</script>"
+    (previews / "clips.json").write_text(json.dumps([{"instruction": hostile, "target": True}]))
+    for step, gray in ((2, 40), (4, 200)):
+        frames = np.full((6, 32, 96, 3), gray, np.uint8)
+        Video.from_array(frames, 10.0).save(previews / f"{step:07d}-0.mp4")
+    (tmp_path / "page.html").write_text(
+        training_report.build_training_report(training_report.find_runs(folders))
+    )
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_function("players.length === 6")
+    assert [row[0] for row in rows(page, "runs")] == ["● ", "● "] and len(rows(page, "attempts")) == 4
+    titles = page.eval_on_selector_all("#curves svg", "all => all.map(s => s.getAttribute('aria-label'))")
+    assert titles[:1] == ["loss"] and "is the condition used?" in titles and "device memory" not in titles
+    assert abs(level(page, 0) - 200) < 4
+    page.select_option("#step", "2")
+    page.wait_for_function("document.querySelector('#screens small').textContent.startsWith('step 2')")
+    page.wait_for_function("players.length === 6")
+    assert abs(level(page, 0) - 40) < 4
+    page.hover("#curves svg")
+    assert "step" in page.text_content("#curves figcaption")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width and page.trouble == []

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from v2v.train.attempts import ATTEMPTS_FILE, Attempt, AttemptLog, format_goodput, measure_goodput, read_attempts
+from v2v.train.attempts import (
+    ATTEMPTS_FILE,
+    Attempt,
+    AttemptLog,
+    format_goodput,
+    measure_goodput,
+    read_attempts,
+)
 
 
 def test_steps_that_were_done_again_and_time_between_attempts_are_lost():
@@ -14,7 +21,16 @@ def test_steps_that_were_done_again_and_time_between_attempts_are_lost():
     ]
     goodput = measure_goodput(attempts)
     assert goodput.total == 230.0
-    expected = {"step": 124, "start": 30, "save": 10, "data": 20, "lost": 16, "down": 30, "compile": 0, "eval": 0}
+    expected = {
+        "step": 124,
+        "start": 30,
+        "save": 10,
+        "data": 20,
+        "lost": 16,
+        "down": 30,
+        "compile": 0,
+        "eval": 0,
+    }
     assert goodput.seconds == pytest.approx(expected) and sum(goodput.seconds.values()) == pytest.approx(230)
     assert goodput.share == pytest.approx(124 / 230)
     text = format_goodput(attempts)

@@ -110,6 +110,7 @@ def test_only_the_adapter_is_trained_and_both_its_parts_move(base, edit_step):
     }
     assert set(moved) == {"lora", "embed"} and min(moved.values()) > 0
     assert {"loss", "inside", "outside", "grad_norm_lora", "grad_norm_embed"} <= metrics.keys()
+    assert float(metrics["update_norm_lora"]) > 0 < float(metrics["update_norm_embed"])
 
 
 def test_signal_saves_and_exits_cleanly(tmp_path, base, edit_step):
@@ -265,11 +266,12 @@ def test_rows_hold_times_utilization_and_what_hooks_return(tmp_path, base, edit_
     edited = []
 
     class Editor:
-        def edit_video(self, source, instruction, mask, reference, **settings):
-            edited.append((instruction, mask, settings["detail"]))
-            return types.SimpleNamespace(frames=source)
+        def edit(self, request):
+            edited.append((request.instruction, request.mask, request.settings.detail))
+            return types.SimpleNamespace(video=types.SimpleNamespace(frames=request.video, fps=10.0))
 
-    hook = callbacks.Previews(2, lambda adapter, size: Editor(), [pair], tmp_path / "previews")
+    clip = callbacks.PreviewClip.of_pair(pair, 10.0, callbacks.preview_settings(LogConfig()))
+    hook = callbacks.Previews(2, lambda adapter, size: Editor(), [clip], tmp_path / "previews")
     loop.fit(
         tmp_path,
         initial_state(base),
@@ -290,6 +292,8 @@ def test_rows_hold_times_utilization_and_what_hooks_return(tmp_path, base, edit_
     assert {"seconds_compile", "seconds_data", "seconds_save", "seconds_eval", "data_wait"} <= rows[0].keys()
     assert 0 < rows[1]["mfu"] == pytest.approx(rows[1]["tokens_per_second"] * 1e6 / 100 / 1e9)
     assert len(list((tmp_path / "previews").glob("*.mp4"))) == 2
+    listing = json.loads((tmp_path / "previews" / "clips.json").read_text())
+    assert listing == [{"instruction": "make it sepia", "target": True}]
     assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 1e-2])
     assert list((tmp_path / "tensorboard").glob("events*"))
 

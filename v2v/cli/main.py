@@ -1,4 +1,4 @@
-"""`v2v edit | synth | pairs | train | plan | eval | convert | words | models | doctor | serve`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | serve`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, parsers, serve, synth
+from v2v.cli import models, pairs, parsers, report, serve, synth
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint
 from v2v.runtime import compilation_cache, devices, environment
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     devices.skip_absent_tpu()
     try:
         configure_logging(quiet=args.quiet, verbose=args.verbose)
-        report = args.run(args)
+        answer = args.run(args)
     except InputError as error:
         line = " ".join(str(error).split())
         print(f"v2v: error: {line}", file=sys.stderr)
@@ -92,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("v2v: interrupted", file=sys.stderr)
         return 130
-    code = report.pop("exit", 0)
-    print(json.dumps(report) if args.json else report["output"])
+    code = answer.pop("exit", 0)
+    print(json.dumps(answer) if args.json else answer["output"])
     return code
 
 
@@ -228,6 +228,10 @@ def _train(args: argparse.Namespace) -> dict:
     return train.train(args)
 
 
+def _report(args: argparse.Namespace) -> dict:
+    return report.run(args)
+
+
 def _plan(args: argparse.Namespace) -> dict:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs; a chip at hand stays free
     from v2v.cli import plan
@@ -248,6 +252,7 @@ COMMANDS: dict[str, Command] = {
     "synth": _synth,
     "pairs": _pairs,
     "train": _train,
+    "report": _report,
     "plan": _plan,
     "eval": _eval,
     "convert": _convert,

@@ -12,7 +12,7 @@ from typing import NoReturn, get_args
 
 from v2v import __version__
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, serve, synth
+from v2v.cli import models, pairs, report, serve, synth
 from v2v.config import (
     Detail,
     Guide,
@@ -155,6 +155,13 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             "train",
             "run the training that an experiment describes; run it again to resume",
             "any field of the configuration can be set: --edit.optim.peak-lr 1e-4",
+        )
+    )
+    report.add_arguments(
+        add_command(
+            "report",
+            "write a page about training runs: curves, previews, where the time went",
+            report.EXAMPLES,
         )
     )
     _add_plan_options(

@@ -13,22 +13,21 @@ over its raters, so that an item with many votes does not outweigh the others. I
 
 from __future__ import annotations
 
-import html
 import json
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation import intervals
 from v2v.evaluation.cache import SweepCache, digest, write_text_atomically
+from v2v.evaluation.html_page import fill_page
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.metrics.clips import Clip
-from v2v.evaluation.sweep.report import PAGE_FOLDER, encode_preview, inline_json
+from v2v.evaluation.sweep.report import encode_preview
 from v2v.runtime import text_files
 
 QUESTIONS = (
@@ -181,14 +180,8 @@ def write_study(
         }
     study = digest([a, b, seed, key])[:12]
     questions = [{"id": k, "text": t} for k, t in QUESTIONS]
-    text = Template((PAGE_FOLDER / "study.html").read_text()).substitute(
-        title=html.escape("Which edit is better?"),
-        css=(PAGE_FOLDER / "report.css").read_text(),
-        data=inline_json({"study": study, "questions": questions, "pairs": pairs}),
-        media=inline_json(media),
-        player=(PAGE_FOLDER / "player.js").read_text(),
-        script=(PAGE_FOLDER / "study.js").read_text(),
-    )
+    data = {"study": study, "questions": questions, "pairs": pairs}
+    text = fill_page("study.html", "Which edit is better?", data, media, ("player.js", "study.js"))
     out = Path(out)
     write_text_atomically(out, text)
     write_text_atomically(key_path(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))

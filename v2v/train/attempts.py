@@ -97,7 +97,10 @@ class AttemptLog:
     def update(self, step: int, seconds: Mapping[str, float]) -> None:
         """Add the seconds of activities up to a step."""
         current = self._attempts[-1]
-        total = {name: current.seconds.get(name, 0.0) + seconds.get(name, 0.0) for name in current.seconds | seconds}
+        total = {
+            name: current.seconds.get(name, 0.0) + seconds.get(name, 0.0)
+            for name in {**current.seconds, **seconds}
+        }
         self._attempts[-1] = dataclasses.replace(current, last_step=step, seconds=total, end=self._clock())
         self._write()
 

@@ -22,6 +22,7 @@ from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig, TransformerName, transformer_part
 from v2v.data import loader
+from v2v.data.buckets import Size
 from v2v.errors import InputError, note
 from v2v.models import initialization, lora
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
@@ -30,7 +31,7 @@ from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import pretrained
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.runtime import sharding
-from v2v.train import callbacks, objectives
+from v2v.train import callbacks, loop, objectives
 from v2v.train.config import Experiment
 from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
 from v2v.train.encode_dataset import check_latents, encode_plan
@@ -101,7 +102,12 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         if cfg.trains == "lora":
             save_best = functools.partial(_save_result, cfg, workdir / BEST_FILE)
     task = TrainingTask(objective, _init_trained(cfg, dit, published), data, frozen, held_out, save_best)
-    hooks = [_build_previews(cfg, published, tokenizer, plan, workdir)] if cfg.log.preview_every else []
+    hooks: list[loop.Hook] = []
+    if cfg.snapshot_every and cfg.trains == "lora":
+        save = functools.partial(_save_result, cfg)
+        hooks.append(callbacks.Snapshots(cfg.snapshot_every, workdir / "edit" / "snapshots", save))
+    if cfg.log.preview_every:
+        hooks.append(_build_previews(cfg, published, tokenizer, plan, workdir))
     state = fit_stage(cfg, cfg.edit, workdir / "edit", task, hooks=hooks, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     _save_result(cfg, out, state, int(state.step))
@@ -169,6 +175,7 @@ def _check_previews(cfg: Experiment, workdir: Path) -> None:
     Raises:
       InputError: several processes, a bucket, or the whole transformer is trained.
     """
+    callbacks.check_previews(cfg.log)
     if not cfg.log.preview_every:
         return
     wrong = {
@@ -190,14 +197,19 @@ def _build_previews(
     """Return the hook that edits some pairs with the adapter of a step; the model is read again for it."""
     store = parameter_store.store_from_folder(published, cfg.model, weights_dtype=cfg.weights_dtype)
     model = pretrained.Pretrained(cfg.model, tokenizer, store)
-    return callbacks.Previews(
-        cfg.log.preview_every,
-        lambda adapter, size: EasyV2VEditor(model.with_size(*size).with_lora(adapter)),
-        [group.read_pair(index) for group, index in plan.choose_pairs(PREVIEWS)],
-        workdir / "edit" / "previews",
-        fps=cfg.data.fps or 24.0,
-        steps=cfg.log.preview_steps or None,
-    )
+    model.any_aspect = True
+    settings = callbacks.preview_settings(cfg.log)
+
+    def build_editor(adapter: Parameters, size: Size | None) -> EasyV2VEditor:
+        return EasyV2VEditor((model.with_size(*size) if size else model).with_lora(adapter))
+
+    if cfg.log.previews:
+        clips = callbacks.read_preview_clips(cfg.log.previews, settings)
+    else:
+        fps = cfg.data.fps or 24.0
+        pairs = [group.read_pair(index) for group, index in plan.choose_pairs(PREVIEWS)]
+        clips = [callbacks.PreviewClip.of_pair(pair, fps, settings) for pair in pairs]
+    return callbacks.Previews(cfg.log.preview_every, build_editor, clips, workdir / "edit" / "previews")
 
 
 def _check_adapter(cfg: Experiment, published: ModelFolder) -> None:

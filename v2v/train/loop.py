@@ -47,6 +47,7 @@ DeviceBatch = TypeVar("DeviceBatch")
 # Steps that the devices may be behind: a signal is obeyed, and a batch freed, so many steps later at most.
 STEPS_IN_FLIGHT = 2
 
+
 class Hook(Protocol):
     """A function that the loop calls between steps, such as a held-out loss or previews (callbacks.py)."""
 
@@ -137,7 +138,17 @@ def fit(
                 logger.info("%s: %s", folder.name, format_goodput(attempts.attempts))
         with MetricWriter(folder, schedule.log, first_step=int(state.step)) as writer:
             trainer = Trainer(
-                step_fn, batches, schedule, place, cost, checkpoints, stop, writer, profiler, attempts, folder.name
+                step_fn,
+                batches,
+                schedule,
+                place,
+                cost,
+                checkpoints,
+                stop,
+                writer,
+                profiler,
+                attempts,
+                folder.name,
             )
             state = trainer.train(state)
         completed = True

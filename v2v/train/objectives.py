@@ -41,10 +41,14 @@ class Objective(Generic[Batch, Rows, Sums]):
       draw: (key, batch) to (rows, sums): the batch with its random draws, such as noise and tau, and sums over the batch that the
         loss of every part of it is divided by.
       loss: (trained, frozen, rows, sums) to (loss, metrics). Losses and metrics of the parts of a batch add up to the batch's.
+      draw_at: like `draw`, with one flow time for all rows; None where there are no flow times.
+      tau_grid: flow times at which held-out losses are measured; () without them.
     """
 
     draw: Callable[[jax.Array, Batch], tuple[Rows, Sums]]
     loss: Callable[[Parameters, Parameters | None, Rows, Sums], tuple[jax.Array, Metrics]]
+    draw_at: Callable[[jax.Array, Batch, jax.Array], tuple[Rows, Sums]] | None = None
+    tau_grid: tuple[float, ...] = ()
 
 
 class ClipRows(ClipBatch):
@@ -146,6 +150,13 @@ def edit(
 
     def draw(key: jax.Array, batch: EditBatch) -> tuple[EditRows, EditSums]:
         tau, noise = _draw_noise(key, batch["target"], cfg)
+        return prepare(batch, tau, noise)
+
+    def draw_at(key: jax.Array, batch: EditBatch, tau: jax.Array) -> tuple[EditRows, EditSums]:
+        shape = batch["target"].shape
+        return prepare(batch, jnp.full(shape[:1], tau), jax.random.normal(key, shape))
+
+    def prepare(batch: EditBatch, tau: Tau, noise: Latents) -> tuple[EditRows, EditSums]:
         rows: EditRows = {**batch, "tau": tau, "noise": noise}
         area = batch["area"].astype(jnp.float32)
         b, t, y, x = area.shape
@@ -178,7 +189,13 @@ def edit(
             metrics |= _losses_by_group(errors, rows["recipe"], [f"loss_recipe_{name}" for name in recipes])
         return value, metrics
 
-    return Objective(draw, loss)
+    return Objective(draw, loss, draw_at, choose_tau_grid(cfg.flow.tau_range))
+
+
+def choose_tau_grid(tau_range: tuple[float, float]) -> tuple[float, ...]:
+    """Return the flow times at which held-out losses are measured: the middles of equal parts of a range, 0.125 to 0.875 of the whole."""
+    low, high = tau_range
+    return tuple(low + (high - low) * (i + 0.5) / TAU_BUCKETS for i in range(TAU_BUCKETS))
 
 
 def _model_variables(trained: Parameters, frozen: Parameters | None, cfg: ModelConfig) -> Parameters:

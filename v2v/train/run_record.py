@@ -15,6 +15,8 @@ from v2v.errors import InputError, note
 from v2v.train.config import Experiment
 
 RECORD_FILE = "experiment.json"
+# Lists the clips of previews beside them.
+PREVIEW_LIST = "clips.json"
 # Fields that change neither the meaning of a checkpoint nor the batches that are drawn.
 ADJUSTABLE = (
     "adopt", "cpu_devices", "latents", "log", "mesh", "model.dit.backend", "model.dit.remat", "name", "save_every", "save_minutes",

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jax
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
 from v2v.data.batch import BatchSource, EditBatch, HostBatch, split_records
@@ -36,6 +38,8 @@ from v2v.train.train_step import TrainStep, train_step
 logger = logging.getLogger(__name__)
 
 DeviceBatch = TypeVar("DeviceBatch")
+# Held-out batches on which the use of conditions is measured.
+PROBES = 2
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,13 @@ def fit_stage(
             held_out = [_place_rows(mesh, split_records(rows)[0]) for rows in task.held_out]
             every = cfg.log.held_out_every
             best = callbacks.BestWeights(folder, task.save_best) if task.save_best else None
+            probes = [
+                probe
+                for batch, rows in zip(held_out[:PROBES], task.held_out, strict=False)
+                if (probe := _build_probe(mesh, batch, rows)) is not None
+            ]
             # First, as previews take longer.
-            hooks = (callbacks.HeldOutLoss(every, task.objective, frozen, held_out, best), *hooks)
+            hooks = (callbacks.HeldOutLoss(every, task.objective, frozen, held_out, best, probes), *hooks)
         step = train_step(
             task.objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
         )
@@ -157,6 +166,7 @@ def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequen
             f"{cfg.name}: {flags} would change nothing, this experiment doesn't read it; leave it out"
         )
     check_held_out(cfg)
+    callbacks.check_previews(cfg.log)
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
         stage: Stage = getattr(cfg, name)
@@ -212,6 +222,20 @@ def _place_rows(mesh: Mesh, rows: Any) -> Any:
     """Return the rows of all processes, equally many each, as one global batch."""
     count = len(jax.tree.leaves(rows)[0]) * jax.process_count()
     return sharding.place_batch(mesh, count, rows)
+
+
+def _build_probe(mesh: Mesh, batch: Any, rows: Any) -> callbacks.ConditionProbe[Any] | None:
+    """Return a held-out batch of edits with conditions of other rows; None for other batches, or one that holds a single record."""
+    arrays, records = split_records(rows)
+    if records is None or not isinstance(arrays, dict) or "source" not in arrays:
+        return None
+    others, share = callbacks.swap_conditions(arrays, records)
+    if jax.process_count() > 1:  # each swaps its own rows
+        share = float(np.mean(multihost_utils.process_allgather(np.float32(share))))
+    if not share:
+        return None
+    placed = {name: _place_rows(mesh, swapped) for name, swapped in others.items()}
+    return callbacks.ConditionProbe(batch, placed, share)
 
 
 def _edit_cost(cfg: Experiment, devices: int) -> loop.StepCost[EditBatch]:

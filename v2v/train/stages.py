@@ -40,6 +40,9 @@ from v2v.train.stage import TrainingTask, fit_stage, log_info, to_host
 from v2v.train.state import TrainState
 from v2v.video.pixels import normalize_pixels
 
+# Frames per second of previews.
+PREVIEW_FPS = 10.0
+
 
 @dataclass(frozen=True)
 class Autoencoder:
@@ -290,13 +293,17 @@ def train_edit(
     hooks = []
     if cfg.log.preview_every:
         model = Pretrained(cfg.model, tokenizer, store_from_trees(base | {"vae": autoencoder}))
+        settings = callbacks.preview_settings(cfg.log)
+        if cfg.log.previews:
+            clips = callbacks.read_preview_clips(cfg.log.previews, settings)
+        else:
+            clips = [callbacks.PreviewClip.of_pair(pair, PREVIEW_FPS, settings) for pair in preview_pairs()]
         hooks = [
             callbacks.Previews(
                 cfg.log.preview_every,
                 lambda adapter, size: EasyV2VEditor(model.with_lora(adapter)),
-                preview_pairs(),
+                clips,
                 folder / "previews",
-                steps=cfg.log.preview_steps or None,
             )
         ]
     buckets = [latents.bucket(cfg.edit.batch)]

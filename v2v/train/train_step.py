@@ -56,7 +56,8 @@ def train_step(
 ) -> TrainStep[Batch]:
     """Return the train step of an objective.
 
-    A metric is a scalar, or [sum, count] when not every sample contributes. Gradient norms are by group, before clipping.
+    A metric is a scalar, or [sum, count] when not every sample contributes. Gradient norms are by group, before clipping; update
+    norms are those of what the weights change by.
 
     Args:
       objective: the loss.
@@ -78,7 +79,11 @@ def train_step(
         grads, metrics = _compute_gradients(objective, state.trained, frozen, rows, sums, micro)
         for group, tree in grads.items():
             metrics[f"grad_norm_{group}"] = optax.global_norm(tree)
-        return sharding.constrain_params(state.update(grads, optimizer, ema)), metrics
+        updated = state.update(grads, optimizer, ema)
+        for group, tree in updated.trained.items():
+            change = jax.tree.map(jnp.subtract, tree, state.trained[group])
+            metrics[f"update_norm_{group}"] = optax.global_norm(change)
+        return sharding.constrain_params(updated), metrics
 
     return step
 
@@ -86,17 +91,32 @@ def train_step(
 class Evaluation(Protocol[BatchInput]):
     """A jitted evaluation of an objective."""
 
-    def __call__(self, trained: Parameters, batch: BatchInput, frozen: Parameters | None = None) -> Metrics:
-        """Return the metrics of a batch, with the same tau and noise at every call."""
+    def __call__(
+        self,
+        trained: Parameters,
+        batch: BatchInput,
+        frozen: Parameters | None = None,
+        tau: float | None = None,
+    ) -> Metrics:
+        """Return the metrics of a batch, with the same noise at every call, and the same flow times or that of all rows."""
         ...
 
 
 def build_evaluation(objective: Objective[Batch, Any, Any], seed: int = 0) -> Evaluation[Batch]:
-    """Return the evaluation of an objective; `seed` is that of noise and tau."""
+    """Return the evaluation of an objective; `seed` is that of noise and of flow times that aren't given."""
 
     @jax.jit
-    def evaluate(trained: Parameters, batch: Batch, frozen: Parameters | None = None) -> Metrics:
-        rows, sums = objective.draw(jax.random.key(seed), batch)
+    def evaluate(
+        trained: Parameters,
+        batch: Batch,
+        frozen: Parameters | None = None,
+        tau: float | jax.Array | None = None,
+    ) -> Metrics:
+        key = jax.random.key(seed)
+        if tau is None or objective.draw_at is None:
+            rows, sums = objective.draw(key, batch)
+        else:
+            rows, sums = objective.draw_at(key, batch, jnp.asarray(tau))
         return objective.loss(trained, frozen, rows, sums)[1]
 
     return evaluate

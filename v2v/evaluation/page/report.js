@@ -1,5 +1,5 @@
 // Draws the report from the document in #data. Numbers come ready-made; nothing is computed here but layout.
-const $ = (id) => document.getElementById(id), D = JSON.parse($("data").textContent), M = JSON.parse($("media").textContent);
+const D = JSON.parse($("data").textContent), M = JSON.parse($("media").textContent);
 // Looked up often, so that pages of thousands of items stay quick.
 const itemOf = new Map(D.items.map((i) => [i.id, i]));
 function byItem(rows) {
@@ -9,44 +9,14 @@ function byItem(rows) {
 }
 const editsOf = byItem(D.edits), scoresOf = byItem(D.scores);
 const column = (name) => D.columns.find((c) => c.name === name);
-function el(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  if (text !== undefined && text !== null) made.append(text);
-  for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
-  return made;
-}
 // Groups of fewer items show their number.
-const FEW = 8, count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+const FEW = 8;
 const unequal = (x) => (x.unequal ? `; ${x.unequal} left out, as the outputs have different numbers of frames` : "");
 const number = (x, c) => (x === null || x === undefined ? "–" : c && c.rate ? (100 * x).toFixed(0) : Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(Math.abs(x) < 0.1 && x !== 0 ? 3 : 2));
 const unit = (c) => (c.rate ? "%" : c.unit);
 const span = (cell, c) => (cell.low === null ? "" : `[${number(cell.low, c)}, ${number(cell.high, c)}]`);
 const better = (a, b, c) => (c.better === "neither" ? false : c.better === "higher" ? a > b : a < b);
 
-// A table whose headers sort its rows: by data-value where given, by text otherwise; missing values last.
-function sortable(table, heads, rows) {
-  const head = el("thead"), line = el("tr"), body = el("tbody");
-  heads.forEach((h, i) => {
-    const th = el("th", h.text, { class: "sort" + (h.words ? " text" : ""), tabindex: "0", title: h.about || "" });
-    const sort = () => {
-      const up = th.getAttribute("aria-sort") !== (h.up === false ? "descending" : "ascending") ? h.up !== false : h.up === false;
-      for (const t of line.children) t.removeAttribute("aria-sort");
-      th.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const key = (tr) => tr.children[i].dataset.value ?? tr.children[i].textContent;
-      const sorted = [...body.children].sort((a, b) => {
-        const x = key(a), y = key(b), gone = (x === "") - (y === "");
-        if (gone) return gone;
-        const order = h.words ? x.localeCompare(y, undefined, { numeric: true }) : Number(x) - Number(y);
-        return up ? order : -order;
-      });
-      body.append(...sorted);
-    };
-    th.addEventListener("click", sort);
-    th.addEventListener("keydown", (e) => { if (e.key === "Enter") sort(); });
-    line.append(th);
-  });
-  head.append(line); body.append(...rows); table.replaceChildren(head, body);
-}
 // Documents of earlier versions have no costs.
 const costs = D.costs || {};
 const cellOf = (name, method, kind) => { const s = D.summary[name][method]; return kind === "all" ? s.all : s.kinds[kind]; };
@@ -151,17 +121,6 @@ function plots(c) {
   const timed = D.methods.filter((m) => costs[m.name] && costs[m.name].median > 0 && cellOf(c.name, m.name, "all").mean !== null);
   $("plots").replaceChildren(...(timed.length > 1 ? [scatter(c, timed)] : []), ...axes.filter((a) => new Set(D.methods.map((m) => m.axes[a])).size > 1).map((axis) => plot(c, axis, axes)));
 }
-/** A name as a plot has room for it; its dot tells the whole. */
-function label(name) {
-  return name.length > 24 ? name.slice(0, 23) + "…" : name;
-}
-
-function svg(tag, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [k, v] of Object.entries(attributes)) made.setAttribute(k, v);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 // The column against the seconds of an edit, which are on a logarithmic scale; no other method is both faster and better than those that are joined.
 function scatter(c, methods) {
   const W = 420, H = 250, left = 56, bottom = 42, top = 14, right = 14;
@@ -188,7 +147,7 @@ function scatter(c, methods) {
 }
 // One axis of the grid against the column; methods that agree on every other axis are joined.
 function plot(c, axis, axes) {
-  const W = 420, H = 250, left = 56, bottom = 42, top = 14, right = 14, colours = ["#2a6fdb", "#d9822b", "#1a9f5f", "#b04fc4", "#c0392b", "#5f7381"];
+  const W = 420, H = 250, left = 56, bottom = 42, top = 14, right = 14;
   const points = D.methods.filter((m) => axis in m.axes).map((m) => ({ x: m.axes[axis], rest: axes.filter((a) => a !== axis && a in m.axes).map((a) => `${a} ${m.axes[a]}`).join(", "), ...cellOf(c.name, m.name, "all") })).filter((p) => p.mean !== null);
   const words = points.some((p) => typeof p.x !== "number"), names = [...new Set(points.map((p) => p.x))];
   if (!words) names.sort((a, b) => a - b);
@@ -204,7 +163,7 @@ function plot(c, axis, axes) {
   made.append(svg("text", { x: (W + left) / 2, y: H - 6, "text-anchor": "middle" }, axis), svg("text", { x: 12, y: top + 2, "text-anchor": "start" }, `${c.name} ${unit(c)}`));
   for (const l of lines) made.append(svg("line", { x1: left, x2: W - right, y1: Y(l.y), y2: Y(l.y), stroke: "currentColor", "stroke-dasharray": "4 4", opacity: 0.5 }), svg("text", { x: W - right, y: Y(l.y) - 3, "text-anchor": "end", opacity: 0.7 }, l.text));
   [...new Set(points.map((p) => p.rest))].forEach((rest, i) => {
-    const own = points.filter((p) => p.rest === rest).sort((a, b) => names.indexOf(a.x) - names.indexOf(b.x)), colour = colours[i % colours.length];
+    const own = points.filter((p) => p.rest === rest).sort((a, b) => names.indexOf(a.x) - names.indexOf(b.x)), colour = COLOURS[i % COLOURS.length];
     made.append(svg("polyline", { points: own.map((p) => `${X(p.x)},${Y(p.mean)}`).join(" "), fill: "none", stroke: colour, "stroke-width": words ? 0 : 2 }));
     for (const p of own) {
       if (p.low !== null) made.append(svg("line", { x1: X(p.x), x2: X(p.x), y1: Y(p.low), y2: Y(p.high), stroke: colour, opacity: 0.6 }));

@@ -37,26 +37,11 @@ function note(method, id) {
   const edit = (editsOf.get(id) || []).find((e) => e.method === method), values = D.columns.map((c) => [c, scoreOf(c, method, id)]).filter(([c, s]) => s && c.name in s.values);
   return values.slice(0, 6).map(([c, s]) => `${c.name} ${c.rate ? (s.values[c.name] ? "yes" : "no") : number(s.values[c.name])}`).join(" · ") + (edit && edit.rule ? ` · ${edit.rule}` : "") + (edit && edit.notes.length ? ` · ${edit.notes.join("; ")}` : "");
 }
-players.onframe = (k) => { $("scrub").value = k; $("frame").value = `${k + 1} / ${players.length}`; };
-$("play").onclick = () => { if (players.playing) players.pause(); else players.play(); $("play").textContent = players.playing || $("play").textContent === "play" ? "pause" : "play"; };
-const still = () => { players.pause(); $("play").textContent = "play"; };
-$("scrub").oninput = (e) => { still(); players.seek(Number(e.target.value)); };
-$("back").onclick = () => { still(); players.seek(players.frame - 1); };
-$("forth").onclick = () => { still(); players.seek(players.frame + 1); };
-$("speed").onchange = (e) => { players.rate = Number(e.target.value); for (const c of players.clips) c.video.playbackRate = players.rate; };
-$("mode").onchange = (e) => { players.mode = e.target.value; players.draw(); };
-$("gain").oninput = (e) => { players.gain = Number(e.target.value); players.draw(); };
-$("zoom").oninput = (e) => { players.size = Number(e.target.value); players.resize(); };
 $("item").onchange = (e) => show(e.target.value);
 $("clip-kind").onchange = () => { listItems(); if (shown().length) show(shown()[0].id); };
 const step = (by) => { const ids = shown().map((i) => i.id); if (ids.length) show(ids[(ids.indexOf(current) + by + ids.length) % ids.length]); };
 $("before").onclick = () => step(-1);
 $("after").onclick = () => step(1);
-document.addEventListener("keydown", (e) => {
-  if (/INPUT|SELECT|BUTTON|TH/.test(e.target.tagName)) return;
-  const keys = { " ": "play", ArrowLeft: "back", ArrowRight: "forth" };
-  if (keys[e.key]) { e.preventDefault(); $(keys[e.key]).click(); }
-});
 
 $("lead").textContent = `${D.benchmark.name}${D.benchmark.version ? " " + D.benchmark.version : ""}: ${count(D.items.length, "item")}, ${count(D.kinds.length, "kind")} of edit, ${count(D.methods.length, "method")}. ${D.benchmark.about}`;
 if (D.problems.length) {

@@ -8,31 +8,24 @@ they would exceed the budget, items are shown in turns by kind until it is spent
 from __future__ import annotations
 
 import base64
-import html
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from string import Template
 from typing import Any
-
-import av
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.html_page import encode_small, fill_page
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.clips import Clip, resize_frame
+from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.results import SweepResults
 from v2v.evaluation.sweep.runner import SweepRun
-from v2v.video.encoder import DETERMINISTIC
 
 # Fields of the results document whose texts may hold paths, and such a path with its last name.
 PATH_FIELDS = ("methods", "notes", "plan", "problems", "skipped")
 ABSOLUTE_PATH = re.compile(r"""(?<![\w/:<.])/(?:[^\s/:;,'"]+/)+([^\s/:;,'"]+)""")
-PAGE_FOLDER = Path(__file__).parents[1] / "page"
-SCRIPTS = ("report.js", "viewer.js")
+SCRIPTS = ("player.js", "elements.js", "report.js", "viewer.js", "controls.js")
 # Longest side of a preview in pixels, x264's quality, and the version of previews in the cache.
 SIDE, CRF, VERSION = 384, "23", 1
 
@@ -62,14 +55,7 @@ def build_report(results: SweepResults, cache: SweepCache, *, megabytes: float =
     if omitted:
         note += f" {omitted} items are left out to keep this file small (or their source can't be read)."
     media = {"media": clips, "items": entries, "note": note}
-    return Template((PAGE_FOLDER / "report.html").read_text()).substitute(
-        title=html.escape(results.title),
-        css=(PAGE_FOLDER / "report.css").read_text(),
-        data=inline_json(_without_paths(results.to_json())),
-        media=inline_json(media),
-        player=(PAGE_FOLDER / "player.js").read_text(),
-        script="\n".join((PAGE_FOLDER / name).read_text() for name in SCRIPTS),
-    )
+    return fill_page("report.html", results.title, _without_paths(results.to_json()), media, SCRIPTS)
 
 
 @dataclass(frozen=True)
@@ -121,7 +107,7 @@ def encode_preview(path: Path, fps: float, cache: SweepCache, side: int = SIDE) 
     record, file = cache.load("previews", key), cache.path("previews", key, ".mp4")
     if record is None or not file.exists():
         with cache.writing("previews", key, ".mp4") as partial:
-            record = _encode(Clip(path), partial, fps, side)
+            record = encode_small(Clip(path), partial, fps, side, CRF)
         cache.store("previews", key, record)
     data = base64.b64encode(file.read_bytes()).decode()
     return Preview(data, record["frames"], record["width"], record["height"], source_hash)
@@ -155,21 +141,6 @@ def _preview_fps(source: Path, cache: SweepCache) -> float:
     return record["fps"]
 
 
-def _encode(clip: Clip, path: Path, fps: float, side: int) -> dict:
-    scale = min(1.0, side / max(clip.size))
-    height, width = (max(2, round(n * scale / 2) * 2) for n in clip.size)
-    rate = Fraction(fps).limit_denominator(1001)
-    options = {"crf": CRF, "preset": "veryfast", "g": str(max(1, round(fps / 2))), "bf": "0"} | DETERMINISTIC
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
-        stream = out.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in clip:
-            picture = av.VideoFrame.from_ndarray(resize_frame(frame, height, width), format="rgb24")
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-    return {"frames": len(clip), "width": width, "height": height}
-
-
 def _in_turns(items: tuple[Item, ...]) -> Iterator[Item]:
     """Iterate over the first item of each kind, then the second of each, and so on."""
     kinds: dict[str, list[Item]] = {}
@@ -197,9 +168,3 @@ def _shorten_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_shorten_paths(v) for v in value]
     return ABSOLUTE_PATH.sub(r"\1", value) if isinstance(value, str) else value
-
-
-def inline_json(value: Any) -> str:
-    """Format JSON so that it can stand inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
