@@ -56,6 +56,8 @@ def obstacle(sentence):
         ("turn the left side to winter and leave the rest alone", "winter@left half"),
         ("make everything but the left half sepia", "sepia@right half"),
         ("blur the background", "blur@background"),
+        ("turn the background into night", "night@background"),
+        ("change the background to black and white", "greyscale@background"),
         ("black and white except for the man", "greyscale@not person"),
         ("make it night but keep the man as he is", "night@not person"),
         ("make it seppia", "sepia"),

@@ -123,12 +123,13 @@ def _has_meaning(item: Item, is_about_thing: bool) -> bool:
 
 
 def _replaces_background(items: Sequence[Item]) -> bool:
-    """Return whether a sentence asks for another background, as "change the background to snow" does."""
+    """Return whether a sentence asks for another background ("change the background to sand"), not for a look ("to night")."""
     background = next((i for i, item in enumerate(items) if "background" in item.values("thing")), None)
     if background is None:
         return False
     head, tail = items[:background], items[background + 1 :]
-    return any(item.is_a("replace") or "set" in item.words for item in head) and bool(tail)
+    is_look = any(item.is_a("look") and not item.is_a("attribute", "object") for item in tail)
+    return any(item.is_a("replace") or "set" in item.words for item in head) and bool(tail) and not is_look
 
 
 def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
