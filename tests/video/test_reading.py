@@ -21,6 +21,7 @@ from tests.example_clips import picture, psnr, sound, write
 from tests.notes import expect_no_notes
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.metrics.clips import Clip
+from v2v.video import streams
 from v2v.video.decoder import StreamInfo, iterate_frames
 from v2v.video.video import Video, open_video, read_video
 
@@ -462,6 +463,16 @@ def test_memory_follows_from_frames_not_from_promises(tmp_path):
     with collect_notes() as notes:
         assert len(read_video(path).frames) == 5
     assert len(notes) == 1 and "ends after 0.20 s" in notes[0]
+
+
+def test_matroska_s_duration_makes_room_for_frames(tmp_path, monkeypatch):
+    """Its streams tell none, and a clip that is copied as it grows takes longer than its decoding. Much room isn't taken on its word."""
+    write(tmp_path / "a.mkv", picture(5))
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        stream = container.streams.video[0]
+        assert streams.estimate_frame_count(stream) == 0 and streams.estimate_room(stream) == 5
+        monkeypatch.setattr(streams, "ROOM_BYTES", 2 * 3 * stream.width * stream.height)
+        assert streams.estimate_room(stream) == 2
 
 
 def test_rates_that_are_clocks(tmp_path):

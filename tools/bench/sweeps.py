@@ -10,8 +10,9 @@ processes, so that a busy machine counts little; on an idle machine of two cores
     metrics    metrics without networks on a clip of 480x832, its decoding included: at least 30 frames a second (metrics.py: each metric by itself)
     edits      3 methods x 24 clips of the packaged model, edits, scores and report: less than 5 minutes on two cores, 600 s of both together
 
-On 30 November 2026, two cores at a load above 40, which costs caches and memory rate too: rerun 2.68 s, bar 1.19 s (2.26 of it); metrics 21.5 frames
-a second, bar 30 (1.39 of its time). Neither bar was kept under that load.
+On 30 November 2026, two cores at loads of 30 to 58, which cost caches and memory rate too: rerun 1.15 s, bar 1.20 s (0.96 of it; 0.75 with byte code
+kept); metrics 23 to 28 frames a second, bar 30 (1.06 to 1.29 of its time), where the same moments gave 20 to 25 before clips were read into room of
+their size and motion was followed strip by strip.
 """
 
 import argparse

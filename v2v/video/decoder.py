@@ -40,6 +40,7 @@ from v2v.video.streams import (
     DEFAULT_FPS,
     check_length,
     estimate_frame_count,
+    estimate_room,
     find_rate,
     is_still_item,
     is_tile,
@@ -324,7 +325,7 @@ def _decode(
     metadata = MetadataReader(container, stream, tracks.origin)
     extra_streams = (*tracks.streams, *metadata.streams) if with_audio else ()
     rate = find_rate(stream)
-    info.frame_count = estimate_frame_count(stream) + 1
+    info.frame_count = estimate_room(stream) + 1
     info.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
     size_comment = re.search(
         SIZE_NOTE.format(r"(\d{1,9})", r"(\d{1,9})"), find_tag(container.metadata, "comment")

@@ -21,6 +21,8 @@ DEFAULT_FPS = Fraction(25)
 LARGEST_RATE = 10_000
 # Pictures beside the video.
 SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+# Bytes of frames for which room is made on the word of a file's duration alone.
+ROOM_BYTES = 256 << 20
 
 
 def open_container(path: Path) -> InputContainer:
@@ -108,6 +110,20 @@ def estimate_frame_count(stream: av.VideoStream) -> int:
         return max(stream.frames, 0)
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
     return max(stream.frames, round(seconds * float(find_rate(stream))), 0)
+
+
+def estimate_room(stream: av.VideoStream) -> int:
+    """Return the number of frames to make room for before they are decoded; 0 where nothing tells.
+
+    Matroska's streams promise none; its duration of the whole file may be that of the sound, so little room is taken on its word. Room that
+    grows with the frames is copied and given by the system anew each time, which takes longer than decoding.
+    """
+    count = estimate_frame_count(stream)
+    container = stream.container
+    if count or is_discontinuous(container) or not (stream.width and stream.height):
+        return count
+    seconds = max(container.duration or 0, 0) / av.time_base
+    return int(min(seconds * float(find_rate(stream)), ROOM_BYTES // (3 * stream.width * stream.height)))
 
 
 def check_length(

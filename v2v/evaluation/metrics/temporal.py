@@ -160,15 +160,14 @@ def _warped_differences(
             previous_frames, previous_gray = previous
             # OpenCV allocates the flow.
             flow = find_flow.calc(previous_gray, gray, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-            to, outside = _targets(flow, height, width)
+            flow = _to_full_size(flow, height, width)
             for rows in iterate_strips(height, width):
+                to, outside, inside_count = _targets(flow, rows)
                 moved = [
-                    (_warp(new, to[rows]), old[rows])
-                    for old, new in zip(previous_frames, frames, strict=True)
+                    (_warp(new, to), old[rows]) for old, new in zip(previous_frames, frames, strict=True)
                 ]
-                levels = [norm_by_region(*pair, outside[rows], cv2.NORM_L1)[1] for pair in compared(moved)]
-                sums = sums + np.array(levels)
-            count += 3 * (outside.size - cv2.countNonZero(outside))
+                sums = sums + [_inside_norm(*pair, outside) for pair in compared(moved)]
+                count += 3 * inside_count
         previous = frames, gray
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
@@ -188,13 +187,37 @@ def _for_flow(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
-def _targets(flow: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pixel's target, float32 [H, W, 2] as (x, y), and whether that is outside the frame, uint8 [H, W] in {0, 255}."""
-    if flow.shape[:2] != (height, width):
-        flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
-        flow = cv2.resize(flow, (width, height))
-    to = cv2.add(flow, _grid(height, width))
-    return to, cv2.bitwise_not(cv2.inRange(to, (0, 0), (width - 1, height - 1)))
+def _to_full_size(flow: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a flow at a size, in pixels of that size, float32 [H, W, 2]."""
+    if flow.shape[:2] == (height, width):
+        return flow
+    flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
+    return cv2.resize(flow, (width, height))
+
+
+def _targets(flow: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Return where pixels of some rows come from.
+
+    Args:
+      flow: float32 [H, W, 2].
+      rows: the rows, few enough for the processor's cache.
+
+    Returns:
+      the targets as (x, y), float32 [rows, W, 2]; which of them are outside the frame, uint8 [rows, W] in {0, 255}, None for none; the number
+      of the others.
+    """
+    height, width = flow.shape[:2]
+    to = cv2.add(flow[rows], _grid(height, width)[rows])
+    is_inside = cv2.inRange(to, (0, 0), (width - 1, height - 1))
+    count = cv2.countNonZero(is_inside)
+    return to, None if count == is_inside.size else cv2.bitwise_not(is_inside), count
+
+
+def _inside_norm(moved: np.ndarray, frame: np.ndarray, outside: np.ndarray | None) -> float:
+    """Return the sum of absolute differences over the pixels that have a target; a norm without mask is faster."""
+    if outside is None:
+        return cv2.norm(moved, frame, cv2.NORM_L1)
+    return norm_by_region(moved, frame, outside, cv2.NORM_L1)[1]
 
 
 @functools.lru_cache(maxsize=2)
