@@ -120,10 +120,12 @@ def estimate_room(stream: av.VideoStream) -> int:
     """
     count = estimate_frame_count(stream)
     container = stream.container
-    if count or is_discontinuous(container) or not (stream.width and stream.height):
+    if count or not isinstance(container, InputContainer) or is_discontinuous(container):
         return count
     seconds = max(container.duration or 0, 0) / av.time_base
-    return int(min(seconds * float(find_rate(stream)), ROOM_BYTES // (3 * stream.width * stream.height)))
+    return int(
+        min(seconds * float(find_rate(stream)), ROOM_BYTES // max(1, 3 * stream.width * stream.height))
+    )
 
 
 def check_length(
