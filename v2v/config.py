@@ -171,8 +171,12 @@ class VAEConfig:
           ValueError: other sizes.
         """
         if min(T, H, W) < 1 or (T - 1) % self.stride_t or H % self.stride_xy or W % self.stride_xy:
+            step = self.stride_xy
+            sides = [max(round(side / step), 1) * step for side in (H, W)]
+            frames = max(round((T - 1) / self.stride_t), 0) * self.stride_t + 1
             raise ValueError(
-                f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {self.stride_xy}, got {T}x{H}x{W}"
+                f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {step}, got {T}x{H}x{W} (frames, height, "
+                f"width); the nearest is {frames}x{sides[0]}x{sides[1]}"
             )
         return (T - 1) // self.stride_t + 1, H // self.stride_xy, W // self.stride_xy, self.z_dim
 

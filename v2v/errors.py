@@ -12,12 +12,15 @@ A thread sees the collector of the code that started it only if it runs in a cop
 """
 
 import contextvars
+import difflib
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger("v2v")
 
+_NO_DIGITS = re.compile(r"\D")
 # The name to install by. The import name and the command are `v2v`, which on the package index is another project.
 DISTRIBUTION = "v2v-edit"
 
@@ -38,6 +41,20 @@ def install_hint(extra: str = "") -> str:
       extra: a name from `extras_require` in setup.py, such as "train"; "" for the package itself.
     """
     return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install {DISTRIBUTION}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean NAME?" for the known name that is nearest to a mistyped one, or "" where none is near.
+
+    Args:
+      name: what was typed; capitals make no difference.
+      known: the names that would have been understood. Those with other digits mean something else, as h264 does for h265.
+    """
+    by_lower = {
+        other.lower(): other for other in known if _NO_DIGITS.sub("", other) == _NO_DIGITS.sub("", name)
+    }
+    close = difflib.get_close_matches(name.lower(), by_lower, 1, 0.7)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def note(text: str) -> None:

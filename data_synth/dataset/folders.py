@@ -93,11 +93,23 @@ def find_finished(out: Path, table: dict) -> dict | None:
             if additions and isinstance(stored, dict):
                 stored_table = {**stored_table, name: {**stored, **additions}}
     if stored_table != table:
-        raise InputError(
-            f"{out}: holds pairs of another request ({json.dumps(report.get('request'))}); "
-            "choose another --out or remove it"
-        )
+        raise InputError(f"{out}: holds pairs of another request, {_explain_difference(stored_table, table)}")
     return report
+
+
+def _explain_difference(stored: object, requested: dict) -> str:
+    """Return in which fields the request of a finished set differs from the one that was typed, and what to do."""
+    if not isinstance(stored, dict):
+        return f"{json.dumps(stored)}; choose another --out or remove it"
+    names = [name for name in {**stored, **requested} if stored.get(name) != requested.get(name)]
+    parts = [
+        f"{'recipes' if name == 'edits' else name} {json.dumps(stored.get(name))}, not {json.dumps(requested.get(name))}"
+        for name in names
+    ]
+    remedy = "choose another --out or remove it"
+    if names == ["pairs"] and requested["pairs"] > stored["pairs"]:
+        remedy += "; v2v pairs extend makes a larger set that begins with its pairs"
+    return f"with {'; '.join(parts)}; {remedy}"
 
 
 @contextlib.contextmanager

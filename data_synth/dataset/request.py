@@ -29,6 +29,8 @@ TEXT_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".py", ".pa
 NEWER_SOURCES = ("pictures", "cutouts", "fps")
 # Bytes that are read at either end of a video: all of it would take as long as the pairs.
 END_BYTES = 1 << 16
+# Pixels; a clip of nine frames of this size takes 7 GB.
+LARGEST_SIDE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +145,10 @@ class SynthRequest:
             if min(height, width) < 16 or frames < 1:
                 raise InputError(
                     f"clip size: expected at least 1 frame of 16 x 16 pixels, got {frames} of {height} x {width}"
+                )
+            if max(height, width) > LARGEST_SIDE:
+                raise InputError(
+                    f"clip size: expected sides of at most {LARGEST_SIDE} pixels, got {height} x {width}"
                 )
         if not 0 <= self.transition <= 1:
             raise InputError(f"transition: expected a probability between 0 and 1, got {self.transition}")
@@ -272,7 +278,7 @@ def parse_import(text: str) -> tuple[str, str]:
     """
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
-        raise InputError(f"--import: expected NAME=PATH, got {text!r}")
+        raise InputError(f"--import: expected NAME=PATH, such as pairs={text or 'TABLE'}, got {text!r}")
     return name, path
 
 

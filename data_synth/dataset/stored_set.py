@@ -96,7 +96,7 @@ def open_set(folder: str | Path) -> StoredSet:
         paths, lengths = [Path(path) for path in split.filepaths], split.shard_lengths
     except Exception as error:  # TFDS raises many kinds
         raise InputError(
-            f"{folder}: expected pairs written by v2v synth, could not open them ({error})"
+            f"{folder}: expected a folder of pairs that v2v synth wrote, got {pr.describe_unopened(folder, error)}"
         ) from None
     try:
         report = json.loads((folder / "report.json").read_text())

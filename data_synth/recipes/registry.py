@@ -43,7 +43,7 @@ from data_synth.recipes import (
 )
 from data_synth.recipes.base import NO_BREAK, Recipe, RecipeFamily, RecipeInfo
 from data_synth.recipes.sources import Sources
-from v2v.errors import InputError
+from v2v.errors import InputError, suggest
 
 # In the order of the help and of the list of names in errors.
 ALL_FAMILIES: tuple[RecipeFamily, ...] = (
@@ -183,7 +183,8 @@ def _find_recipe(name: str, sources: Sources) -> RecipeInfo:
                 return recipe
     if built_in:
         return built_in  # says which set it needs
-    raise InputError(f"edits: expected names among {', '.join(accepted)}; got {name or 'none'!r}")
+    hint = suggest(name, accepted) or f"; expected names among {', '.join(accepted)}"
+    raise InputError(f"--recipes {name}: no such recipe{hint}; v2v synth --help tells what each makes")
 
 
 def reads_clips(name: str, sources: Sources) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,7 +21,8 @@ from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, Video, read
 from v2v import __version__ as v2v_version
-from v2v.cli import main, parsers
+from v2v.cli import main, parsers, user_module
+from v2v.cli.edit_report import format_report
 from v2v.pipeline.settings import EditSettings
 
 ROOT = Path(main.__file__).parents[2]
@@ -278,9 +280,11 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
         (["--mask", "none.png"], "mask none.png: no such file"),
         (
             ["--mask", "10,10,50"],
-            "mask 10,10,50: no such file; --mask takes a picture, a video, a box x,y,w,h",
+            "mask 10,10,50: no such file; expected a picture, a video, a box x,y,w,h",
         ),
-        (["--mask", ",".join(["9" * 5000] * 4)], "999: no such file; --mask takes a picture, a video, a box"),
+        (["--mask", ",".join(["9" * 5000] * 4)], "999: no such file; expected a picture, a video, a box"),
+        (["--mask", "backgrund"], "subtitles, left, right, top, bottom, center; did you mean background?"),
+        (["--mask", "LEFT"], "did you mean left?"),
         (["--steps", "99999999999"], "steps: expected at most 10000"),
         (["--guidance", "-1e300"], "guidance: expected 1e+06 at most"),
         (["--preset", "fastwam"], 'got "fastwam"; did you mean fastwan?'),
@@ -379,7 +383,10 @@ def test_wrong_words_are_exit_2(v2v, words):
             "--end: expected seconds such as 2.5 or 0:02.5, got '-inf'; v2v edit --help shows all options",
         ),
         (["--seed", "x"], "--seed: expected a whole number, got 'x'; v2v edit --help shows all options"),
-        (["--stepz", "3"], "unrecognized arguments: --stepz 3; v2v edit --help shows all options"),
+        (
+            ["--stepz", "3"],
+            "unrecognized arguments: --stepz 3; did you mean --steps?; v2v edit --help shows all options",
+        ),
     ],
 )
 def test_wrong_words_are_one_line_with_the_remedy(v2v, capsys, words, line):
@@ -407,7 +414,10 @@ def test_a_size_that_is_none(v2v, capsys, size):
 
 @pytest.mark.parametrize(
     "size, message",
-    [("60x64", "sides divisible by 16, got 9x64x60"), ("1600000x1600000", "need more than 1029968 GiB")],
+    [
+        ("60x64", "sides divisible by 16, got 9x64x60 (frames, height, width); the nearest is 9x64x64"),
+        ("1600000x1600000", "need more than 1029968 GiB"),
+    ],
 )
 def test_a_size_the_model_cannot_work_at(v2v, capsys, size, message):
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", "--size", size])
@@ -459,7 +469,7 @@ def test_train_runs_the_experiment(v2v, capsys):
     [
         (
             ["tiny.py", "--optim.peak-ir", "1"],
-            "Unrecognized options: --optim.peak-ir, 1; Perhaps you meant: --optim.peak-lr",
+            "unrecognized options: --optim.peak-ir, 1; did you mean --optim.peak-lr",
         ),
         (["tiny.py", "--optim.peak-lr", "many"], "could not convert string to float: 'many'"),
         (["none.py"], "none.py: no such experiment"),
@@ -535,6 +545,61 @@ def test_an_unquoted_sentence_is_told_to_be_quoted(v2v, capsys):
     with pytest.raises(SystemExit):
         main.main(["edit", __file__, __file__, __file__, "make it night", "-o", "o.mp4"])
     assert "v2v edit takes one clip; list several in a manifest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["edt", "in.mp4"], "got 'edt'; did you mean edit?"),
+        (["edit", "in.mp4", "make it night", "o.mp4"], "name the output with -o o.mp4"),
+        (["edit", "-in.mp4", "make it night", "-o", "o.mp4"], "write ./-in.mp4"),
+        (["edit", "make it night", "-in.mp4", "-o", "o.mp4"], "write ./-in.mp4"),
+        (["edit", "make it night", "in.mp4", "-o", "o.mp4"], "v2v edit in.mp4 'make it night' -o OUT"),
+        (["edit", "sampel", "make it night", "-o", "o.mp4"], "did you mean sample?"),
+        (["edit", "in.mp4", "make it night", "-o", "my clips/o.mp4"], "mkdir -p 'my clips'"),
+        (["edit", "in.mp4", "make it night", "-o", "o.mp4", "--codec", "h265"], "png, got 'h265'; v2v edit --help"),
+        (["models", "--fetch", "lucy"], "models --fetch lucy: expected ORG/NAME"),
+        (["synth", "--try", "sheet.mp4", "--recipes", "sepia"], "ends in .png"),
+        (["synth", "--out", "d", "--pairs", "0"], "pairs: expected at least 1, got 0"),
+        (["synth", "--out", "d", "--pairs", "1", "--height", "99999999"], "sides of at most 16384"),
+        (["synth", "--out", "d", "--pairs", "1", "--recipes", "seppia"], "--recipes seppia: no such recipe; did you mean sepia?"),
+        (["train", "embeded", "--workdir", "d"], "did you mean embedded?"),
+        (["eval", "sweep_fim", "--out", "d"], "no such sweep; expected a Python file or one of sweep_benchmark, sweep_embedded, sweep_film; did you mean sweep_film?"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_told(v2v, capsys, words, message):
+    for name in ("in.mp4", "-in.mp4"):
+        Path(name).write_bytes(b"0")
+    assert v2v(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(v2v, monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(write_end, "w"))
+    assert v2v("train", "--list") == 0
+    print("and nothing is left that would raise later", flush=True)
+
+
+@pytest.mark.parametrize("words", [["train", "debug", "--help"], ["plan", "debug", "--help"]])
+def test_help_without_an_extra_names_it(v2v, monkeypatch, capsys, words):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert v2v(*words) == 2
+    assert f"needs the package tyro, which isn't installed; pip install 'v2v-edit[{words[0]}]'" in capsys.readouterr().err  # fmt: skip
+
+
+def test_a_sweep_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert user_module.find_sweep("sweep_film") == ROOT / "experiments" / "sweep_film.py"
+    Path("sweep_film").touch()
+    assert user_module.find_sweep("sweep_film") == Path("sweep_film")
+
+
+def test_a_picture_has_no_times():
+    report: Any = {"prompt": "sepia", "strength": 1.0, "mask_area": 0.5, "edited_seconds": 0.04, "edited_from": 0, "edited_to": 0.04}  # fmt: skip
+    assert format_report(report, is_picture=True) == '"sepia", 50.0% of the frame'
+    assert format_report(report) == '"sepia", 50.0% of the frame for 0.04 s (0.00 to 0.04)'
 
 
 def test_times_may_be_written_as_on_a_clock():

@@ -260,8 +260,10 @@ def test_a_grown_set_is_encoded_where_it_grew_and_other_choices_replace_shards(t
 
 
 def test_sets_that_arent_there_are_one_error(tmp_path):
-    with pytest.raises(InputError, match="could not open them"):
-        datasets.open_dataset(tmp_path)
+    (tmp_path / "file").touch()
+    for name, words in (("", "one that can't be opened"), ("file", "a file"), ("none", "no such folder")):
+        with pytest.raises(InputError, match=f"expected a folder of pairs that v2v synth wrote, got {words}"):
+            datasets.open_dataset(tmp_path / name)
     build_dataset(SynthRequest(tmp_path / "pairs", 3, frames=5, height=32, width=32, edits=("sepia",)))
     opened = datasets.open_dataset(tmp_path / "pairs")
     assert len(opened) == 3 and pair_lib.pair_size(opened[0]) == (5, 32, 32)

@@ -83,7 +83,7 @@ def test_same_bytes_in_another_process(tmp_path):
 
 def test_other_contents_are_not_overwritten(tmp_path):
     build_dataset(SynthRequest(tmp_path / "a", 2, **SMALL))
-    with pytest.raises(InputError, match="holds pairs of another request"):
+    with pytest.raises(InputError, match="of another request, with pairs 2, not 3; .*v2v pairs extend"):
         build_dataset(SynthRequest(tmp_path / "a", 3, **SMALL))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

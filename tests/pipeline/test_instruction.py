@@ -61,6 +61,11 @@ def test_amounts_and_places(editor):
     half = editor.edit_video(frames, "invert it a bit").frames
     assert np.abs(half - (whole + frames.astype(int)) / 2).max() <= 1
     np.testing.assert_array_equal(half, editor.edit_video(frames, "invert it", amount=0.5).frames)
+    with collect_notes() as notes:
+        made = editor.edit_video(frames, "invert everything but the center")
+    assert (
+        made.report["mask_area"] > 0.7 and not notes
+    )  # the place is the sentence's, not a mask that may be the wrong way round
     made = editor.edit_video(frames, "invert the left half")
     middle = frames.shape[2] // 2
     np.testing.assert_array_equal(made.frames[:, :, middle:], frames[:, :, middle:])

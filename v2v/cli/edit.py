@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import math
+import os
 import shlex
 import sys
 import time
@@ -20,11 +21,11 @@ from v2v.checkpoints.presets import Preset, find_preset
 from v2v.cli.edit_ahead import compile_ahead, parse_buckets
 from v2v.cli.edit_report import format_report, format_skips, tell_memory
 from v2v.config import TransformerName
-from v2v.errors import InputError, note
+from v2v.errors import InputError, note, suggest
 from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
 from v2v.runtime import devices
 from v2v.video import file_checks
-from v2v.video.file_checks import DEFAULT_FORMAT
+from v2v.video.file_checks import DEFAULT_FORMAT, URL
 from v2v.video.inputs import FRAME_REFERENCE
 from v2v.video.output_format import STILLS, OutputFormat
 
@@ -219,6 +220,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"edit: expected a clip, an instruction and -o OUT, got no {missing[0]}; see v2v edit --help"
         )
+    _check_clip(args.video, args.instruction)
     if args.explain == "":
         raise InputError("edit: --explain expected a folder, got an empty name; name one, or leave it out")
     _check_scale(args)
@@ -302,7 +304,7 @@ def edit_clip(
     end = time.perf_counter()
     report = add_skips(edited.report, editor.model.skipping)
     if not quiet:
-        print(f"v2v: {format_report(report)}", file=sys.stderr)
+        print(f"v2v: {format_report(report, is_picture=len(edited.video.frames) == 1)}", file=sys.stderr)
     T, H, W = edited.video.frames.shape[:3]
     return {
         "output": str(target),
@@ -317,6 +319,19 @@ def edit_clip(
         "device": devices.describe_devices(),
         "seconds": {"load": round(loaded - start, 3), "edit": round(end - loaded, 3)},
     }
+
+
+def _check_clip(video: str, instruction: str) -> None:
+    """Refuse a clip that isn't there where what was meant can be told: the instruction typed first, or "sample" mistyped."""
+    if video == "sample" or os.path.exists(video) or URL.match(video):
+        return
+    if os.path.exists(instruction):
+        raise InputError(
+            f"edit: expected the clip before the instruction, got the sentence first; "
+            f"v2v edit {shlex.quote(instruction)} {shlex.quote(video)} -o OUT"
+        )
+    if hint := suggest(video, ["sample"]):
+        raise InputError(f"{video}: no such file; expected a video or an image{hint}")
 
 
 def _list_looks(args: argparse.Namespace, progress: bool) -> dict[str, Any]:

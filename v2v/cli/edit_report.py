@@ -11,17 +11,23 @@ if TYPE_CHECKING:  # heavy
     from v2v.pipeline.model import EditingModel
 
 
-def format_report(report: EditReport) -> str:
-    """Format the report of an edit as one line."""
+def format_report(report: EditReport, is_picture: bool = False) -> str:
+    """Format the report of an edit as one line.
+
+    Args:
+      report: of the edit.
+      is_picture: leave out times, which a picture doesn't have.
+    """
     parts = [f'"{report["prompt"]}"']
     if edits := report.get("edits"):
         parts.append(f"read as: {'; '.join(edits)}")
     if report["strength"] < 1:
         parts.append(f"strength {report['strength']:g}")
     area = f"{report['mask_area']:.1%} of the frame" if report["mask_area"] < 1 else "the whole frame"
-    parts.append(
-        f"{area} for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
+    seconds = (
+        f" for {report['edited_seconds']:.2f} s ({report['edited_from']:.2f} to {report['edited_to']:.2f})"
     )
+    parts.append(area if is_picture else area + seconds)
     if "leak" in report:
         unrestored = report.get("leak_model")
         detail = f"; {unrestored:.2f} before restoring" if unrestored else ""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ABOUT = """\
 examples:
-  v2v eval experiments/sweep_embedded.py --out runs/sweep       run a sweep, or go on with it
+  v2v eval sweep_embedded --out runs/sweep                      run a sweep that comes with v2v, or a Python file of yours
   v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
                                                                 blind page for people to vote on; its key is study.key.json
   v2v eval diff runs/before runs/after --out diff.md            what changed between two runs, item by item
@@ -208,7 +208,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         metavar="WHAT",
         nargs="+",
-        help="a sweep, or ab, diff or votes with its files: see the examples",
+        help="a sweep (its name or Python file), or ab, diff, calibrate or votes with its files: see the examples",
     )
     parser.add_argument(
         "--out",
@@ -613,7 +613,7 @@ def load_sweep(path: Path, folder: Path) -> Sweep:
     """Load a sweep by calling `sweep(folder)` of a Python file.
 
     Args:
-      path: the file.
+      path: the file, or the name of a sweep that comes with v2v.
       folder: where its benchmark may write items.
 
     Raises:
@@ -621,7 +621,7 @@ def load_sweep(path: Path, folder: Path) -> Sweep:
     """
     from v2v.evaluation.sweep.sweep import Sweep
 
-    module = user_module.load_module(path, "sweep", "experiments/sweep_embedded.py")
+    module = user_module.load_module(user_module.find_sweep(path), "sweep", "sweep_embedded")
     if "sweep" not in vars(module):
         raise InputError(f"{path}: not a sweep; expected a function sweep(folder) -> Sweep in it")
     value = module.sweep(Path(folder))

@@ -10,14 +10,16 @@ import io
 import json
 import logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
 from v2v.cli import eval as evaluation
 from v2v.cli import models, pairs, parsers, report, serve, synth
 from v2v.cli.interruption import raised_signals
-from v2v.errors import InputError, install_hint
+from v2v.errors import InputError, install_hint, suggest
 from v2v.runtime import compilation_cache, devices, environment
+from v2v.video.output_format import CLIPS, STILLS
 
 Command = Callable[[argparse.Namespace], dict]
 
@@ -59,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = parsers.build_parser(COMMANDS)
     args, extra_words = parser.parse_known_args(words)
     args.extra_words = extra_words
-    if args.command in ("train", "plan") and args.help:
-        return _print_fields(args)
+    is_help = args.command in ("train", "plan") and args.help
     if extra_words and args.command not in (
         "train",
         "plan",
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     devices.skip_absent_tpu()
     try:
         configure_logging(quiet=args.quiet, verbose=args.verbose)
-        answer = args.run(args)
+        answer = _print_fields(args) if is_help else args.run(args)
     except InputError as error:
         line = " ".join(str(error).split())
         print(f"v2v: error: {line}", file=sys.stderr)
@@ -93,14 +94,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("v2v: interrupted", file=sys.stderr)
         return 130
     code = answer.pop("exit", 0)
-    print(json.dumps(answer) if args.json else answer["output"])
+    if not is_help:
+        _print_result(json.dumps(answer) if args.json else answer["output"])
     return code
+
+
+def _print_result(text: str) -> None:
+    """Print the result; a reader that has seen enough, such as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when Python closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain_extra_words(args: argparse.Namespace, extra_words: list[str]) -> str:
     """Return the message about words that no option takes."""
     message = f"unrecognized arguments: {' '.join(extra_words)}"
-    if args.command != "edit" or not args.instruction or any(word.startswith("-") for word in extra_words):
+    if option := next((word for word in extra_words if word.startswith("-")), ""):
+        if os.path.exists(option):
+            return f"{message}; write ./{option} for the file of that name"
+        return message + suggest(option.partition("=")[0], args.list_options())
+    if args.command != "edit":
+        return message
+    if args.output is None and pathlib.PurePath(extra_words[-1]).suffix.lower() in (*CLIPS, *STILLS):
+        return f"{message}; name the output with -o {extra_words[-1]}"
+    if not args.instruction:
         return message
     if os.path.exists(args.instruction):
         message += (
@@ -112,19 +131,15 @@ def _explain_extra_words(args: argparse.Namespace, extra_words: list[str]) -> st
     return message
 
 
-def _print_fields(args: argparse.Namespace) -> int:
-    """Print the help of `v2v train` or `v2v plan`, and the fields of an experiment if one is named."""
+def _print_fields(args: argparse.Namespace) -> dict:
+    """Print the help of `v2v train` or `v2v plan`, and the fields of an experiment if one is named; return an empty answer."""
     from v2v.cli import train
 
     args.print_help()
     if args.experiment:
-        try:
-            print()
-            train.print_fields(args.experiment, args.command)
-        except InputError as error:
-            print(f"v2v: error: {error}", file=sys.stderr)
-            return 2
-    return 0
+        print()
+        train.print_fields(args.experiment, args.command)
+    return {}
 
 
 class _Format(logging.Formatter):

@@ -6,6 +6,7 @@ from typing import Any
 
 from v2v.checkpoints.known_models import KNOWN_MODELS, UNSUPPORTED_MODELS
 from v2v.checkpoints.presets import PRESETS, describe_sampling
+from v2v.errors import InputError
 
 EXAMPLES = """\
 examples:
@@ -106,8 +107,12 @@ def list_cached() -> dict[str, Any]:
 
 def fetch_model(name: str, progress: bool) -> dict[str, Any]:
     """Fetch a model; return its folder."""
-    from v2v.checkpoints import hub
+    from v2v.checkpoints import hub, hub_client
 
+    if hub_client.parse_hub_name(name) is None:
+        raise InputError(
+            f"models --fetch {name}: expected ORG/NAME[@REVISION] of a model on the hub; v2v models lists some"
+        )
     return {"output": str(hub.resolve_model(name, progress=progress))}
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from v2v import __version__
 from v2v.cli import eval as evaluation
@@ -25,6 +25,7 @@ from v2v.config import (
     TransformerName,
     WeightsDtype,
 )
+from v2v.errors import suggest
 from v2v.runtime import environment
 from v2v.video.output_format import Codec, Quality
 
@@ -65,6 +66,19 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-(\.?\d|inf\b|nan\b)")
         self.register("type", int, _parse_integer)
         self.register("type", float, _parse_number)
+
+    def list_options(self) -> list[str]:
+        """Return the names of the options, such as "--steps"."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is none of the choices, and tell the nearest of them."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        is_command = isinstance(action, argparse._SubParsersAction)  # noqa: SLF001  argparse offers no other way
+        message = f"expected one of {', '.join(names)}, got '{value}'{suggest(str(value), names)}"
+        raise argparse.ArgumentError(None if is_command else action, message)
 
     def format_help(self) -> str:
         """Return the help, with the epilog that `build_epilog` returns."""
@@ -131,7 +145,11 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
                 help="show this help and the fields of EXPERIMENT, and exit",
             )
         command.set_defaults(
-            run=actions[name], refuse=command.error, print_help=command.print_help, command=name
+            run=actions[name],
+            refuse=command.error,
+            print_help=command.print_help,
+            command=name,
+            list_options=command.list_options,
         )
         return command
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.errors import InputError, note
@@ -25,7 +26,7 @@ MAX_REASONS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v synth`."""
     parser.add_argument("--out", default="", metavar="DIR", help="folder to write; gs://BUCKET/FOLDER too")
-    parser.add_argument("--pairs", default=0, type=int, metavar="N", help="number of pairs")
+    parser.add_argument("--pairs", type=int, metavar="N", help="number of pairs")
     parser.add_argument(
         "--recipes",
         default="",
@@ -217,12 +218,16 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
         )
     request = parse_request(args)
     if args.trial:
+        if Path(args.trial).suffix.lower() != ".png":
+            raise InputError(
+                f"--try {args.trial}: expected the name of a picture that ends in .png, got another; name one"
+            )
         attempts = trial.try_request(request, args.trial)
         text = "\n".join(attempt.format() for attempt in attempts)
         has_pair = {attempt.recipe: bool(attempt.pair) for attempt in attempts}
         return {"output": f"{text}\n{args.trial}", "sheet": args.trial, "recipes": has_pair}
-    for option, value in (("--out DIR", args.out), ("--pairs N", args.pairs or "")):
-        if value == "":
+    for option, value in (("--out DIR", args.out or None), ("--pairs N", args.pairs)):
+        if value is None:
             raise InputError(
                 f"v2v synth: expected {option}, got none; add it, or try the recipes with --try SHEET.png"
             )
@@ -280,7 +285,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
     )
     return request.SynthRequest(
         args.out,
-        args.pairs,
+        1 if args.pairs is None else args.pairs,
         args.seed,
         args.workers,
         edits=_split(args.recipes),

@@ -10,7 +10,6 @@ An experiment is a module with `config()` and `run(config, workdir)`. It is give
 import argparse
 import contextlib
 import dataclasses
-import importlib.util
 import inspect
 import io
 import re
@@ -23,8 +22,10 @@ from typing import Any, Protocol, cast
 
 from v2v.cli import user_module
 from v2v.cli.interruption import raised_signals
-from v2v.errors import InputError, note
+from v2v.errors import InputError, note, suggest
 
+# Fields that are proposed for a mistyped one.
+MAX_PROPOSALS = 5
 # Code with which SIGTERM ends a program.
 STOPPED = 128 + signal.SIGTERM
 
@@ -94,21 +95,10 @@ def train(args: argparse.Namespace) -> dict:
         raise
 
 
-def experiments_folder() -> Path:
-    """Return the folder of the experiments that come with v2v: installed as v2v.experiments, or beside v2v in a clone."""
-    clone = Path(__file__).parents[2] / "experiments"
-    if (clone / "embedded.py").is_file():
-        return clone
-    spec = importlib.util.find_spec("v2v.experiments")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("experiments: expected them beside the package v2v, found none; install v2v again")
-    return Path(spec.submodule_search_locations[0])
-
-
 def list_experiments() -> list[tuple[str, str]]:
     """Return (name, first line of the docstring) of every experiment that comes with v2v, variants included, without running any."""
     experiments = []
-    for path in sorted(experiments_folder().glob("*.py")):
+    for path in sorted(user_module.experiments_folder().glob("*.py")):
         text = path.read_text()
         if not re.search(r"^(def run\(|run = )", text, re.M) or "def config(" not in text:
             continue
@@ -158,11 +148,13 @@ def load_experiment(name: str, fields: Sequence[str], command: str) -> LoadedExp
     stem, _, variant = name.partition(":") if not Path(name).is_file() else (name, "", "")
     path = Path(stem)
     if not path.is_file() and re.fullmatch(r"\w+", stem):
-        path = experiments_folder() / f"{stem}.py"
+        path = user_module.experiments_folder() / f"{stem}.py"
         if not path.is_file():
             names = ", ".join(n for n, _ in list_experiments() if ":" not in n)
-            raise InputError(f"{name}: no such experiment; expected a Python file or one of {names}")
-    module = _check_module(user_module.load_module(path, "experiment", "experiments/embedded.py"), name)
+            raise InputError(
+                f"{name}: no such experiment; expected a Python file or one of {names}{suggest(stem, names.split(', '))}"
+            )
+    module = _check_module(user_module.load_module(path, "experiment", "embedded"), name)
     default = _default_config(module, name, variant)
     if not dataclasses.is_dataclass(default) or isinstance(default, type):
         raise InputError(f"{name}: expected config() to return an Experiment, got {type(default).__name__}")
@@ -202,6 +194,21 @@ def _with_fields(default: Any, words: Sequence[str], program: str) -> Any:
     except SystemExit as exit_request:
         if not exit_request.code:  # --help
             raise
-        inside = " ".join(line.strip("│|+ ") for line in box.getvalue().splitlines()[1:-1])
-        parts = [part.strip() for part in re.split("[─-]{3,}", inside)]
-        raise InputError("; ".join(p for p in parts if not p.startswith("Argument helptext"))) from None
+        raise InputError(_explain_box(box.getvalue())) from None
+
+
+def _explain_box(box: str) -> str:
+    """Return tyro's boxed error as one line: what is wrong, and of what it proposes the names alone."""
+    inside = " ".join(line.strip("│|+ ") for line in box.splitlines()[1:-1])
+    parts = [part.strip() for part in re.split("[─-]{3,}", inside)]
+    sentences = []
+    for part in filter(None, parts):
+        if part.startswith("Perhaps you meant"):
+            typed = parts[0].partition("--")[2].partition(",")[0]
+            names = re.findall(r"(?<!\S)--[a-z0-9][\w.-]*", part)
+            # Fields of several stages that are called as typed go before those whose names resemble it.
+            same = [name for name in names if name.removeprefix("--").endswith(f".{typed}")] or names
+            sentences.append(f"did you mean {' or '.join(same[:MAX_PROPOSALS])}?")
+        elif not part.startswith("Argument helptext"):
+            sentences.append(part[0].lower() + part[1:])
+    return "; ".join(sentences)

@@ -173,7 +173,7 @@ def open_dataset(folder: str | Path) -> PairRecords:
         records = builder.as_data_source("train")
     except Exception as err:  # TFDS raises many kinds
         raise InputError(
-            f"{folder}: expected pairs written by v2v synth, could not open them ({err})"
+            f"{folder}: expected a folder of pairs that v2v synth wrote, got {pair.describe_unopened(folder, err)}"
         ) from err
     if not len(records):
         raise InputError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -281,3 +282,15 @@ def _from_png(data: bytes, name: str) -> np.ndarray:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def describe_unopened(folder: str | Path, error: Exception) -> str:
+    """Return what is in the place of a set of pairs that can't be opened, for the message about it.
+
+    Args:
+      folder: the path that was given, or an address.
+      error: what opening it raised.
+    """
+    if "://" in str(folder) or Path(folder).is_dir():
+        return f"one that can't be opened ({error})"
+    return "a file" if Path(folder).exists() else "no such folder"

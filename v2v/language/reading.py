@@ -6,6 +6,7 @@ sentence is followed as a whole or not at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
@@ -19,6 +20,9 @@ from v2v.language.tokens import base_forms, split_sentence
 
 # Looks of one sentence, at most: each is an edit of its own.
 MOST_STEPS = 4
+# "20", "0.5", "1:30", "3s"; and of these the ones that can only be times.
+NUMBER = re.compile(r"\d+(?:[.,:]\d+)*[^\W\d_]?")
+CLOCK = re.compile(r"\d+(?:[.,]\d+)?s|\d+:\d\d(?:[.:]\d+)*")
 
 
 def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Sequence[str] = ()) -> Request:
@@ -98,7 +102,11 @@ def _check_words(items: Sequence[Item], lexicon: Lexicon) -> None:
     if not unknown:
         return
     words = [item.text for item in unknown]
-    if all(word.isdigit() or word[:-1].isdigit() for word in words):
+    if all(NUMBER.fullmatch(word) for word in words):
+        if any(item.is_a("time") for item in items) or any(CLOCK.fullmatch(word) for word in words):
+            raise ReadingError(
+                "time", f'times are given by --start and --end, not in the sentence ("{words[0]}")'
+            )
         raise ReadingError(
             "number",
             f'numbers are not understood ({", ".join(words)}); say "slightly" or "much", or add --amount',

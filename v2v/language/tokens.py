@@ -67,7 +67,7 @@ def split_sentence(sentence: str) -> list[Token]:
     for pattern, replacement in _REWRITES:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
     tokens = []
-    for match in re.finditer(r"[^\W_]+|[,;.:!?()]", text):
+    for match in re.finditer(r"\d+(?:[.,:]\d+)+[^\W_]*|[^\W_]+|[,;.:!?()]", text):
         piece = match.group()
         tokens.append(Token(piece, "," if piece in BREAKS else normalize_word(piece)))
     return tokens

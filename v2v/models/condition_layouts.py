@@ -134,8 +134,8 @@ class SequenceConditioning:
     def guidance_mode(self, name: str, conditions: Collection[str], frames: int) -> GuidanceMode:
         """See `Conditioning`."""
         if name not in self.guidance:
-            *names, last = self.guidance
-            raise InputError(f"guidance: mode must be {', '.join(names)} or {last}, got {name!r}")
+            names = [mode for mode in self.guidance if mode != "none"]
+            raise InputError(f"guide: expected a mode of this model, {' or '.join(names)}, got {name!r}")
         return self.guidance[name]
 
     @property

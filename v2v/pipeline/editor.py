@@ -34,7 +34,7 @@ from v2v.language.places import draw_region
 from v2v.pipeline import editor_inputs, generation, tiled, windowed
 from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
-from v2v.pipeline.mask_search import network_files, remove_text, search_clip
+from v2v.pipeline.mask_search import check_mask_name, network_files, remove_text, search_clip
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.network_transfer import choose_upsampler
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
@@ -59,6 +59,7 @@ from v2v.video.file_checks import DEFAULT_FORMAT
 from v2v.video.frame_store import FrameStore
 from v2v.video.output_format import OutputFormat
 from v2v.video.segmentation.base import ClipMask
+from v2v.video.segmentation.halves import RepeatedMask
 from v2v.video.segmentation.registry import build_mask_source, is_mask_source
 from v2v.video.video import Video
 
@@ -196,6 +197,7 @@ class EasyV2VEditor:
         if model.skipping is not None:
             model.skipping.forget()
         # Built before the clip is read, so that a missing extra is found at once.
+        check_mask_name(mask)
         mask_source = build_mask_source(mask, network_files()) if is_mask_source(mask) else None
         small = FrameStore()
 
@@ -220,7 +222,7 @@ class EasyV2VEditor:
                 masks_by_name[name] = search_clip(mask_source, clip, span, progress)
             mask = masks_by_name[name]
         if step.place is not None and step.place.kind == "region":
-            mask = draw_region(step.place, *clip.frames.shape[1:3])
+            mask = RepeatedMask(draw_region(step.place, *clip.frames.shape[1:3]))
         edit_mask = (
             None
             if mask is None or auto

@@ -4,12 +4,18 @@ Text that is found can also be removed without a model: it hides what other fram
 """
 
 import itertools
+import os
 import re
+from pathlib import Path
 
+from v2v.errors import InputError, suggest
 from v2v.pipeline.progress import Progress, track
+from v2v.pipeline.settings import AUTO_MASK
 from v2v.runtime import environment
+from v2v.video.mask import BOX
 from v2v.video.segmentation.base import ClipMask, MaskSource, PartialMask
 from v2v.video.segmentation.model_files import ModelFiles
+from v2v.video.segmentation.registry import MASK_SOURCES, is_mask_source
 from v2v.video.segmentation.text import TextMask
 from v2v.video.text_removal import TextFreeFrames
 from v2v.video.video import Video
@@ -24,6 +30,21 @@ def network_files() -> ModelFiles:
     """Return where the networks' files are found: what the environment names, else the cache."""
     variables = (environment.SUBJECT_MODEL, environment.POSE_MODEL)
     return ModelFiles(environment.cache_folder("networks"), {v.name: v.get() for v in variables})
+
+
+def check_mask_name(mask: object) -> None:
+    """Check that a mask given as text is a file that exists, a box, "auto" or the name of a source.
+
+    Raises:
+      InputError: it is none; the message lists the names.
+    """
+    if not isinstance(mask, str) or mask == AUTO_MASK or BOX.fullmatch(mask) or is_mask_source(mask):
+        return
+    if not os.path.exists(mask):
+        raise InputError(
+            f"mask {mask}: no such file; expected a picture, a video, a box x,y,w,h in whole pixels, auto, or one of "
+            f"{', '.join(MASK_SOURCES)}{suggest(Path(mask).name.partition(':')[0], MASK_SOURCES)}"
+        )
 
 
 def search_clip(source: MaskSource, clip: Video, span: tuple[int, int], progress: Progress) -> ClipMask:

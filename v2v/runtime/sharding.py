@@ -122,9 +122,12 @@ def make_mesh(
         others = -math.prod(sizes)
         sizes[sizes.index(-1)] = n // others if others > 0 and n % others == 0 else 0
     if math.prod(sizes) != n or min(sizes) < 1:
-        request = dict(zip(AXES, (data, fsdp, seq, tensor), strict=True))
+        request = ", ".join(
+            f"{axis}={size}" for axis, size in zip(AXES, (data, fsdp, seq, tensor), strict=True)
+        )
         raise InputError(
-            f"mesh: expected sizes that multiply to {n} devices, got {request}; set one of them to -1"
+            f"mesh: expected sizes that multiply to {n} devices, as many as there are, got {request}; choose others, or for "
+            "one axis in a configuration -1, which takes the rest"
         )
     types = (AxisType.Auto,) * 4
     slices = _count_slices(jax.devices() if devices is None else devices)

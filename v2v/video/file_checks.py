@@ -6,6 +6,7 @@ Readers and writers of clips call them here, the command line and the pipeline b
 import errno
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -95,7 +96,7 @@ def check_output(
         raise InputError(f"{path.parent}: output folder expected, got a file; choose another with -o")
     if not os.path.isdir(path.parent):
         raise InputError(
-            f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {path.parent}"
+            f"{path.parent}: output folder doesn't exist; create it with: mkdir -p {shlex.quote(str(path.parent))}"
         )
     # As long as the name under which `write_video` begins.
     probe = path.with_name(f".{path.stem}.probing{path.suffix}")
