@@ -51,7 +51,7 @@ SUBJECT = ["ai-edge-litert>=2"]
 TEXT = ["onnxruntime>=1.20", "rapidocr>=3.10"]
 # VMAF: an FFmpeg with libvmaf.
 VMAF = ["imageio-ffmpeg>=0.6"]
-# `v2v serve`: edits over HTTP.
+# `v2v serve`, `v2v app`: edits over HTTP, and in a browser.
 SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "sqlalchemy>=2", "uvicorn>=0.30"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
@@ -97,6 +97,7 @@ setup(
     package_dir={"v2v.experiments": "experiments"},
     package_data={
         "v2v": ["py.typed", "*.pyi"],
+        "v2v.app": ["page/*"],
         "v2v.assets": ["*", "embedded/*"],
         "v2v.language": ["tables/*"],
         "v2v.evaluation": ["page/*"],
@@ -117,6 +118,7 @@ setup(
         "subject": SUBJECT,
         "text": TEXT,
         "vmaf": VMAF,
+        "app": SERVE,
         "serve": SERVE,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,

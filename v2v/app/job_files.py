@@ -56,8 +56,12 @@ class JobFiles:
 
     def upload_path(self, id: str, role: str, sent_name: str) -> Path:
         """Return where an upload is stored: ROLE with the suffix that it was sent with, if that is a plain one."""
+        return self.folder(id) / (role + self.suffix_of(sent_name))
+
+    def suffix_of(self, sent_name: str) -> str:
+        """Return the ending of an upload's name, "" for one that isn't plain."""
         suffix = Path(sent_name).suffix.lower()
-        return self.folder(id) / (role + (suffix if _SUFFIX.fullmatch(suffix) else ""))
+        return suffix if _SUFFIX.fullmatch(suffix) else ""
 
     def request(self, job: Job) -> EditRequest:
         """Return the edit of a job.

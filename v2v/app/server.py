@@ -6,6 +6,7 @@
     GET    /v1/videos/ID/content     the edited clip, once the job is completed
     POST   /v1/videos/ID/cancel      ends it; DELETE /v1/videos/ID also deletes its files
     GET    /healthz                  {"status": "ok"}, without a token
+    GET    /                         the page (page_routes.py), which also uses what clip_routes.py lists
 /openapi.json describes it. Errors are {"error": {"message", "type", "code"}}: 400 bad input, 401 no token, 403 another site's page, 404 no such
 job of the sender's, 409 not completed, 413 too large, 429 too many (with Retry-After), 507 no disk left.
 """
@@ -28,11 +29,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from v2v import __version__
 from v2v.app.access import DEFAULT_LIMITS, Limits, Tokens
+from v2v.app.api_error import ApiError
+from v2v.app.clip_files import ClipFiles
+from v2v.app.clip_routes import ClipService, add_clip_routes, expire
 from v2v.app.job import Job, Status, new_id
 from v2v.app.job_files import ROLES, JobFiles
 from v2v.app.job_store import JobStore
+from v2v.app.mask_tasks import MaskTasks, MaskTracker
+from v2v.app.page_info import PageInfo
+from v2v.app.page_routes import add_page_routes
 from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
 from v2v.errors import InputError
+from v2v.video.mask_tracking import track_mask
 
 # Seconds between deletions of what has expired.
 _CLEANUP = 60.0
@@ -40,29 +48,6 @@ _MOST_FIELDS = 40
 _MOST_LISTED = 100
 _UNFINISHED: tuple[Status, ...] = ("queued", "in_progress")
 _ANY: tuple[Status, ...] = (*_UNFINISHED, "completed", "failed", "canceled")
-
-
-class ApiError(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, code: str, message: str, retry_after: int = 0):
-        """Make one.
-
-        Args:
-          status: HTTP status.
-          code: short name for programs.
-          message: for people.
-          retry_after: seconds after which it may go well; 0 for never.
-        """
-        super().__init__(message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
-
-    def answer(self) -> JSONResponse:
-        """Return the answer."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
-        body = {"error": {"message": self.message, "type": kind, "code": self.code}}
-        return JSONResponse(body, self.status, headers)
 
 
 def build_server(
@@ -74,6 +59,8 @@ def build_server(
     limits: Limits = DEFAULT_LIMITS,
     webhook_hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
+    info: PageInfo | None = None,
+    tracker: MaskTracker = track_mask,
 ) -> FastAPI:
     """Return the application.
 
@@ -85,13 +72,16 @@ def build_server(
       limits: how much.
       webhook_hosts: hosts that may be told of ends; none by default, since a webhook is a request from inside.
       origins: web pages of other origins that may use it from a browser.
+      info: what the page is told of the model; None for its name alone.
+      tracker: carries painted masks through a clip.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_delete_expired(store, files, limits))
+        task = asyncio.create_task(_delete_expired(store, service, limits))
         yield
         task.cancel()
+        masks.close()
 
     app = FastAPI(title="v2v", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(_LimitedBody, limit=limits.upload_bytes)
@@ -156,6 +146,9 @@ def build_server(
             )
         if store.count(_ANY, owner, time.time() - 60) >= limits.per_minute:
             raise ApiError(429, "too_fast", f"expected at most {limits.per_minute} jobs a minute", 30)
+        check_disk(size)
+
+    def check_disk(size: int) -> None:
         if files.bytes_used() + size > limits.disk_bytes:
             raise ApiError(
                 507, "disk_full", "the server's disk is full; delete jobs, or come again later", 600
@@ -168,13 +161,13 @@ def build_server(
         address = urlsplit(webhook)
         if webhook and (address.scheme not in ("http", "https") or address.hostname not in webhook_hosts):
             raise InputError("webhook: this server tells no such address; see --webhook-host")
-        settings = read_settings(texts)
-        if "video" not in uploads:
-            raise InputError("video: expected the clip as a file, got none")
-        if "mask" in uploads and "mask" in settings:
-            raise InputError("mask: expected a file or a name, got both")
         files.folder(id).mkdir(mode=0o700)
-        names, notes = {}, []
+        names, notes = service.link_files(owner, texts, files.folder(id)), []
+        settings = read_settings(texts)
+        if ("video" in uploads) == ("video" in names):
+            raise InputError("video: expected the clip as a file, or the id of one as clip, got none or both")
+        if "mask" in uploads and ("mask" in settings or "mask" in names):
+            raise InputError("mask: expected a file or a name, got both")
         for role, upload in uploads.items():
             path = files.upload_path(id, role, upload.filename or "")
             with open(path, "xb") as target:
@@ -239,6 +232,12 @@ def build_server(
         files.delete(id)
         return {"id": id, "object": "video.deleted", "deleted": True}
 
+    masks = MaskTasks(tracker)
+    service = ClipService(
+        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), identify, check_disk, find_job
+    )
+    add_clip_routes(app, service)
+    add_page_routes(app)
     return app
 
 
@@ -266,13 +265,14 @@ def _split_form(
     return texts, uploads
 
 
-async def _delete_expired(store: JobStore, files: JobFiles, limits: Limits) -> None:
-    """Delete jobs that ended long ago, now and then."""
+async def _delete_expired(store: JobStore, service: ClipService, limits: Limits) -> None:
+    """Delete jobs that ended long ago, and clips that nobody uses, now and then."""
 
     def delete() -> None:
         for id in store.find_expired(time.time() - limits.keep_seconds):
             store.delete(id)
-            files.delete(id)
+            service.files.delete(id)
+        expire(service)
 
     while True:
         await anyio.to_thread.run_sync(delete)

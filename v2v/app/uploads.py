@@ -2,9 +2,11 @@
 
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from v2v.app.access import Limits
 from v2v.errors import InputError, collect_notes
@@ -82,19 +84,27 @@ def _parse(text: str) -> Any:
     return value if isinstance(value, bool | int | float) or value is None else text
 
 
-def check_clip(path: Path, role: str, limits: Limits) -> list[str]:
+def check_clip(
+    path: Path,
+    role: str,
+    limits: Limits,
+    info: StreamInfo | None = None,
+    on_frame: Callable[[np.ndarray], None] = lambda frame: None,
+) -> list[str]:
     """Decode an upload from its beginning to its end, in a child process; return what there is to note.
 
     Args:
       path: the file.
       role: what it is, for messages.
       limits: of the server.
+      info: filled during the pass.
+      on_frame: called with every frame, uint8 [H, W, 3] RGB.
 
     Raises:
       LimitError: too long or too large.
       InputError: it can't be decoded.
     """
-    info = StreamInfo()
+    info = StreamInfo() if info is None else info
     with collect_notes() as notes:
         try:
             for count, frame in enumerate(iterate_frames(path, info, with_audio=False), 1):
@@ -106,6 +116,7 @@ def check_clip(path: Path, role: str, limits: Limits) -> list[str]:
                     raise LimitError(f"{role}: expected at most {limits.frames} frames, got more")
                 if len(info.times) and info.times[-1] > limits.seconds:
                     raise LimitError(f"{role}: expected at most {limits.seconds:g} seconds, got more")
+                on_frame(frame)
         except LimitError:
             raise
         except InputError as error:

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | serve`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | app | serve`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,8 +14,8 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
+from v2v.cli import app, models, pairs, parsers, report, serve, synth
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, parsers, report, serve, synth
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint, suggest
 from v2v.runtime import compilation_cache, devices, environment
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         # A command's own extra brings all that it needs; its first missing package may belong to a smaller one.
         extra = (
-            args.command if args.command in ("train", "plan") and package not in OPTIONAL else EXTRAS[package]
+            args.command
+            if args.command in ("train", "plan", "app") and package not in OPTIONAL
+            else EXTRAS[package]
         )
         print(
             f"v2v: error: v2v {args.command} needs the package {package}, which isn't installed; "
@@ -225,6 +227,10 @@ def _doctor(args: argparse.Namespace) -> dict:
     return run_doctor(args.model, args.lora, args.values, args.effect)
 
 
+def _app(args: argparse.Namespace) -> dict:
+    return app.run(args)
+
+
 def _serve(args: argparse.Namespace) -> dict:
     return serve.run(args)
 
@@ -274,6 +280,7 @@ COMMANDS: dict[str, Command] = {
     "words": _words,
     "models": _models,
     "doctor": _doctor,
+    "app": _app,
     "serve": _serve,
 }
 

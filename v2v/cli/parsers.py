@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
 from v2v import __version__
+from v2v.cli import app, models, pairs, report, serve, synth
 from v2v.cli import eval as evaluation
-from v2v.cli import models, pairs, report, serve, synth
 from v2v.config import (
     Detail,
     Guide,
@@ -222,6 +222,9 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         action="store_true",
         help="also load the model and try it on a few frames: whether sentence, source, mask, reference and adapter have an effect, and "
         "what its autoencoder loses (exit code 1 if one fails)",
+    )
+    app.add_arguments(
+        add_command("app", "edit in a browser: a page for this machine", app.EXAMPLES), MODEL_HELP, LORA_HELP
     )
     serve.add_arguments(
         add_command("serve", "edit over HTTP, from a queue that survives a crash", serve.EXAMPLES),

@@ -18,7 +18,11 @@ from v2v.errors import InputError
 from v2v.runtime import environment
 
 if TYPE_CHECKING:
-    from v2v.app.worker import WorkerThread
+    from fastapi import FastAPI
+
+    from v2v.app.page_info import PageInfo
+    from v2v.app.worker import Worker, WorkerThread
+    from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +131,6 @@ def run(args: argparse.Namespace) -> dict[str, str]:
       InputError: settings that don't fit, or a port in use.
     """
     _check(args)
-    import uvicorn
-
     from v2v.app import access
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore
@@ -148,7 +150,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     tokens = access.read_tokens(Path(args.tokens)) if args.tokens else access.Tokens()
     files = JobFiles(args.files)
     store = JobStore(args.store or f"sqlite:///{files.root.resolve() / 'jobs.db'}")
-    worker = None
+    worker, editor = None, None
     try:
         if args.role != "http":
             adapters = ((args.lora, 1.0),) if args.lora else ()
@@ -168,26 +170,11 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             limits=limits,
             webhook_hosts=args.webhook_host,
             origins=args.cors,
+            info=describe_model(editor, args.model),
         )
-        level = "debug" if args.verbose else "warning"
-        # Its own configuration of logging would close the handlers that are there.
-        config = uvicorn.Config(
-            app, root_path=args.root_path, log_level=level, log_config=None, server_header=False
-        )
-        with _listen(args.host, args.port) as listener:
+        with listen(args.host, args.port) as listener:
             logger.info("v2v: serving %s at http://%s:%d", args.model, args.host, listener.getsockname()[1])
-            thread = WorkerThread.start(worker) if worker else None
-            try:
-                with raised_signals():
-                    uvicorn.Server(config).run(sockets=[listener])
-            except (
-                SystemExit,
-                KeyboardInterrupt,
-            ):  # it has answered what was open, and sends itself the signal again
-                pass
-            finally:
-                if thread is not None:
-                    thread.stop()
+            serve_until_stopped(app, listener, worker, root_path=args.root_path, is_verbose=args.verbose)
     finally:
         store.close()
     return {"output": args.files}
@@ -204,10 +191,67 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("max_upload", "max_seconds", "max_frames", "max_waiting", "max_rate", "max_disk", "keep"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
-    if args.role != "worker" and not (args.tokens or args.open or _is_local(args.host)):
+    if args.role != "worker" and not (args.tokens or args.open or is_local(args.host)):
         raise InputError(
             f"--host {args.host}: others could use this server; add --tokens FILE, or --open if anyone may"
         )
+
+
+def describe_model(editor: EasyV2VEditor | None, name: str) -> PageInfo:
+    """Return what the page is told of a model.
+
+    Args:
+      editor: with the model; None where it is loaded elsewhere, by workers.
+      name: of the model.
+    """
+    from v2v.app.page_info import PageInfo
+
+    if editor is None:
+        return PageInfo(name)
+    return PageInfo(name, editor.model.abilities, editor.model.config.flow.steps)
+
+
+def serve_until_stopped(
+    app: FastAPI,
+    listener: socket.socket,
+    worker: Worker | None,
+    *,
+    root_path: str = "",
+    is_verbose: bool = False,
+) -> None:
+    """Answer requests, and do jobs beside it, until a signal comes; then its job goes back to the queue.
+
+    Args:
+      app: the application.
+      listener: a socket that listens.
+      worker: does jobs; None for none.
+      root_path: path that a reverse proxy takes off the address.
+      is_verbose: log debug messages.
+    """
+    import uvicorn
+
+    from v2v.app.worker import WorkerThread
+
+    # Its own configuration of logging would close the handlers that are there.
+    config = uvicorn.Config(
+        app,
+        root_path=root_path,
+        log_level="debug" if is_verbose else "warning",
+        log_config=None,
+        server_header=False,
+    )
+    thread = WorkerThread.start(worker) if worker else None
+    try:
+        with raised_signals():
+            uvicorn.Server(config).run(sockets=[listener])
+    except (
+        SystemExit,
+        KeyboardInterrupt,
+    ):  # it has answered what was open, and sends itself the signal again
+        pass
+    finally:
+        if thread is not None:
+            thread.stop()
 
 
 def _work_until_stopped(thread: WorkerThread) -> None:
@@ -221,7 +265,7 @@ def _work_until_stopped(thread: WorkerThread) -> None:
         thread.stop()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
@@ -238,7 +282,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Return whether an address is that of this machine alone."""
     if host == "localhost":
         return True

@@ -60,6 +60,7 @@ CACHES = {
     "networks": "small networks that find people, fetched at their first use",
     "webdataset": "pairs unpacked from tar files",
     "footage": "clips fetched from buckets, the newest 20 GB",
+    "app": "clips and results of `v2v app`, of the last 30 days",
 }
 
 

@@ -1,0 +1,354 @@
+"""What a page needs beside the jobs: clips that lie on the server, previews, masks, and the files and the command of a job.
+
+    POST   /v1/clips                          multipart: video (a file), or sample=true, or job=ID and part=source or result
+    GET    /v1/clips/ID                       size, frame times; DELETE deletes it
+    GET    /v1/clips/ID/preview               a small MP4 of key frames alone; /strip and /thumbnail are JPEGs
+    POST   /v1/clips/ID/masks                 JSON (mask_tasks.read_order): begins a mask
+    GET    /v1/clips/ID/masks/MASK            how far it is; /content is its file; POST .../cancel ends it
+    GET    /v1/videos/ID/files/ROLE           what a job was made of: video, mask, reference, first_frame, preview, strip, thumbnail
+    GET    /v1/videos/ID/clip                 size and frame times of the clip that it edits
+    GET    /v1/videos/ID/command              the `v2v edit` line that makes the same clip
+    GET    /v1/page                           the model and what it can do
+    POST   /v1/instructions                   JSON {"prompt"}: what the model will be given, or why it can't do that
+A job is made of a clip by POST /v1/videos with clip=ID in place of the video, and mask=MASK for a mask made here.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse
+
+from v2v.app.access import Limits
+from v2v.app.api_error import ApiError
+from v2v.app.clip_files import FACTS, ClipFiles, StoredClip, read_facts, write_facts
+from v2v.app.clip_preview import PREVIEW, STRIP, THUMBNAIL, ClipFacts, PreviewWriter
+from v2v.app.edit_command import format_command
+from v2v.app.job import Job
+from v2v.app.job_files import JobFiles
+from v2v.app.mask_tasks import MOST_WAITING, MaskTask, MaskTasks, read_order
+from v2v.app.page_info import PageInfo
+from v2v.app.uploads import check_clip, read_prompt
+from v2v.assets import SAMPLE
+from v2v.errors import InputError
+from v2v.video.decoder import StreamInfo
+
+# Clips of an owner that a server keeps.
+MOST_CLIPS = 100
+# What there is to see of a clip: names of files and their media types.
+_VIEWS = {
+    "preview": (PREVIEW, "video/mp4"), "strip": (STRIP, "image/jpeg"), "thumbnail": (THUMBNAIL, "image/jpeg"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipService:
+    """What the routes of clips are made of.
+
+    Attributes:
+      clips: the clips.
+      masks: makes masks.
+      files: the jobs' files.
+      limits: of the server.
+      info: the model.
+      identify: returns who sends a request.
+      check_disk: raises `ApiError` where so many bytes more find no room.
+      find_job: returns a job of an owner.
+      lock: held while a job's preview is written.
+    """
+
+    clips: ClipFiles
+    masks: MaskTasks
+    files: JobFiles
+    limits: Limits
+    info: PageInfo
+    identify: Callable[[Request], str]
+    check_disk: Callable[[int], None]
+    find_job: Callable[[str, str], Job]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find_clip(self, id: str, owner: str) -> StoredClip:
+        """Return a clip of an owner.
+
+        Raises:
+          ApiError: there is none.
+        """
+        clip = self.clips.find(id, owner)
+        if clip is None:
+            raise ApiError(404, "not_found", f"no clip {id[:80]}")
+        return clip
+
+    def find_mask(self, clip: StoredClip, id: str) -> MaskTask:
+        """Return a mask of a clip.
+
+        Raises:
+          ApiError: there is none.
+        """
+        task = self.masks.find(id, clip.owner)
+        if task is None or task.clip != clip.id:
+            raise ApiError(404, "not_found", f"no mask {id[:80]}")
+        return task
+
+    def check_clips(self, owner: str, size: int) -> None:
+        """Check that an owner may send a clip.
+
+        Raises:
+          ApiError: too many are here, too many came within a minute, or the disk is full.
+        """
+        if self.clips.count(owner) >= MOST_CLIPS:
+            raise ApiError(429, "too_many_clips", f"{MOST_CLIPS} of your clips are here; delete one", 60)
+        if self.clips.count(owner, time.time() - 60) >= self.limits.per_minute:
+            raise ApiError(429, "too_fast", f"expected at most {self.limits.per_minute} clips a minute", 30)
+        self.check_disk(size)
+
+    def store(self, owner: str, write: Callable[[Path], Path]) -> StoredClip:
+        """Store a clip, looked at from its beginning to its end.
+
+        Args:
+          owner: whose.
+          write: writes the clip into a folder; returns its path.
+
+        Raises:
+          InputError: it can't be decoded, or is too long or too large.
+        """
+        folder = self.clips.new_folder()
+        try:
+            path = write(folder)
+            facts, notes = self.look_at(path, folder)
+            return self.clips.add(folder, owner, path.name, facts, tuple(notes))
+        except BaseException:
+            self.clips.delete(folder.name)
+            raise
+
+    def look_at(self, path: Path, folder: Path) -> tuple[ClipFacts, list[str]]:
+        """Write the preview of a clip into a folder; return its facts and notes."""
+        info, count = StreamInfo(), 0
+        with PreviewWriter(folder) as writer:
+
+            def append(frame: np.ndarray) -> None:
+                nonlocal count
+                writer.append(frame, info.times[count] - info.times[0])
+                count += 1
+
+            notes = check_clip(path, "video", self.limits, info, append)
+            return writer.finish(info), notes
+
+    def link_job(self, job: Job, is_source: bool, folder: Path) -> Path:
+        """Give a folder the clip that a job edits, or its result; return its path.
+
+        Raises:
+          InputError: it isn't there.
+        """
+        source = self.files.folder(job.id) / job.files["video"] if is_source else self.files.output(job.id)
+        if not source.is_file() or not (is_source or job.status == "completed"):
+            raise InputError("job: expected one whose clip is there; it has not ended well, or was deleted")
+        return link(source, folder / f"video{source.suffix}")
+
+    def find_views(self, job: Job) -> dict[str, Any]:
+        """Return what is known of the clip that a job edits; its preview is written where the job came without one.
+
+        Raises:
+          ApiError: the clip isn't there any more.
+        """
+        folder = self.files.folder(job.id)
+        with self.lock:
+            if read_facts(folder) is None:
+                path = folder / job.files["video"]
+                if not path.is_file():
+                    raise ApiError(404, "expired", "the clip has been deleted")
+                facts, _ = self.look_at(path, folder)
+                write_facts(folder, job.owner, path.name, facts, ())
+        return (read_facts(folder) or {})["facts"]
+
+    def link_files(self, owner: str, texts: dict[str, str], folder: Path) -> dict[str, str]:
+        """Give a job the files of a clip and of a mask that its form names, which are taken out of the form.
+
+        Args:
+          owner: of the job.
+          texts: fields of the form.
+          folder: of the job.
+
+        Returns:
+          Names of files by role.
+
+        Raises:
+          InputError: no such clip or mask of this owner.
+        """
+        id = texts.pop("clip", "")
+        if not id:
+            return {}
+        clip = self.clips.find(id, owner)
+        if clip is None:
+            raise InputError(f"clip: no clip {id[:80]} is here (any more); send it again")
+        names = {"video": clip.video}
+        if texts.get("mask", "").startswith("mask_"):
+            path = clip.find_mask(texts["mask"])
+            if path is None:
+                raise InputError("mask: no such mask of this clip; make it again")
+            del texts["mask"]
+            names["mask"] = f"mask{path.suffix}"
+            link(path, folder / names["mask"])
+        for name in (clip.video, PREVIEW, STRIP, THUMBNAIL, FACTS):
+            link(clip.folder / name, folder / name)
+        return names
+
+
+def add_clip_routes(app: FastAPI, service: ClipService) -> None:
+    """Add the routes to an application."""
+    identify, find_clip, find_mask = service.identify, service.find_clip, service.find_mask
+
+    @app.get("/v1/page")
+    def tell_page(request: Request) -> dict[str, Any]:
+        """Tell what the model can do."""
+        identify(request)
+        return service.info.describe(service.limits)
+
+    @app.post("/v1/instructions")
+    async def plan(request: Request) -> dict[str, Any]:
+        """Tell what the model will be given for a sentence."""
+        identify(request)
+        content = await _read_json(request)
+        prompt = read_prompt(content.get("prompt") if isinstance(content.get("prompt"), str) else None)
+        mask = str(content.get("mask") or "")
+        steps = service.info.plan(
+            prompt, bool(mask), mask.startswith(("text", "subtitles")), bool(content.get("reference"))
+        )
+        return {"edits": steps}
+
+    @app.post("/v1/clips")
+    async def add(request: Request) -> dict[str, Any]:
+        """Send a clip to be looked at."""
+        owner = identify(request)
+        size = int(request.headers.get("content-length") or 0)
+        await anyio.to_thread.run_sync(service.check_clips, owner, size)
+        async with request.form(max_files=1, max_fields=2) as form:
+            video, sample, job, part = (form.get(name) for name in ("video", "sample", "job", "part"))
+
+            def write(folder: Path) -> Path:
+                if isinstance(job, str):
+                    return service.link_job(service.find_job(job, owner), part == "source", folder)
+                if isinstance(sample, str):
+                    return link(SAMPLE, folder / f"sample{SAMPLE.suffix}")
+                if video is None or isinstance(video, str):
+                    raise InputError("video: expected the clip as a file, got none")
+                path = folder / f"video{service.files.suffix_of(video.filename or '')}"
+                with open(path, "xb") as target:
+                    shutil.copyfileobj(video.file, target, 1 << 20)
+                return path
+
+            clip = await anyio.to_thread.run_sync(service.store, owner, write)
+        return clip.describe()
+
+    @app.get("/v1/clips/{id}")
+    def tell(id: str, request: Request) -> dict[str, Any]:
+        """Tell a clip's size and times."""
+        return find_clip(id, identify(request)).describe()
+
+    @app.delete("/v1/clips/{id}")
+    def delete(id: str, request: Request) -> dict[str, Any]:
+        """Delete a clip; jobs that edit it keep theirs."""
+        find_clip(id, identify(request))
+        service.clips.delete(id)
+        return {"id": id, "object": "clip.deleted", "deleted": True}
+
+    @app.get("/v1/clips/{id}/{view}")
+    def show(id: str, view: str, request: Request) -> FileResponse:
+        """Send the preview or the strip of thumbnails."""
+        clip = find_clip(id, identify(request))
+        if view not in _VIEWS:
+            raise ApiError(404, "not_found", f"no {view[:80]} of a clip; there are {', '.join(_VIEWS)}")
+        name, kind = _VIEWS[view]
+        return FileResponse(clip.folder / name, media_type=kind)
+
+    @app.post("/v1/clips/{id}/masks")
+    async def begin_mask(id: str, request: Request) -> dict[str, Any]:
+        """Begin a mask."""
+        owner = identify(request)
+        clip = find_clip(id, owner)
+        order = read_order(await _read_json(request), clip)
+        if service.masks.count_waiting(owner) >= MOST_WAITING:
+            raise ApiError(429, "too_many_masks", f"{MOST_WAITING} of your masks have not ended", 5)
+        await anyio.to_thread.run_sync(service.check_disk, 0)
+        return service.masks.start(clip, order).describe()
+
+    @app.get("/v1/clips/{id}/masks/{mask}")
+    def tell_mask(id: str, mask: str, request: Request) -> dict[str, Any]:
+        """Tell how far a mask is."""
+        return find_mask(find_clip(id, identify(request)), mask).describe()
+
+    @app.post("/v1/clips/{id}/masks/{mask}/cancel")
+    def cancel_mask(id: str, mask: str, request: Request) -> dict[str, Any]:
+        """End a mask; one that has ended stays as it is."""
+        task = find_mask(find_clip(id, identify(request)), mask)
+        service.masks.cancel(task)
+        return task.describe()
+
+    @app.get("/v1/clips/{id}/masks/{mask}/content")
+    def show_mask(id: str, mask: str, request: Request) -> FileResponse:
+        """Send the file of a mask, PNG or MP4."""
+        clip = find_clip(id, identify(request))
+        path = clip.find_mask(mask)
+        if path is None:
+            raise ApiError(404, "not_found", f"no mask {mask[:80]}")
+        return FileResponse(path, media_type="image/png" if path.suffix == ".png" else "video/mp4")
+
+    @app.get("/v1/videos/{id}/command")
+    def tell_command(id: str, request: Request) -> dict[str, Any]:
+        """Tell the line that makes the same clip, and the files that it takes."""
+        job = service.find_job(id, identify(request))
+        return {"command": format_command(job, service.info.model), "files": job.files}
+
+    @app.get("/v1/videos/{id}/files/{role}")
+    def show_file(id: str, role: str, request: Request) -> FileResponse:
+        """Send a file that a job was made of."""
+        job = service.find_job(id, identify(request))
+        if role in _VIEWS:
+            service.find_views(job)
+            name, kind = _VIEWS[role]
+        else:
+            name, kind = job.files.get(role, "missing"), None
+        path = service.files.folder(job.id) / name
+        if not path.is_file():
+            raise ApiError(404, "not_found", f"no {role[:80]} of this job")
+        return FileResponse(path, media_type=kind, filename=name)
+
+    @app.get("/v1/videos/{id}/clip")
+    def tell_clip(id: str, request: Request) -> dict[str, Any]:
+        """Tell size and times of the clip that a job edits."""
+        return service.find_views(service.find_job(id, identify(request)))
+
+
+def link(source: Path, target: Path) -> Path:
+    """Give a file a second name; copy it where the disk can't."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a request's body.
+
+    Raises:
+      InputError: anything else.
+    """
+    try:
+        content = await request.json()
+    except (ValueError, RecursionError):
+        raise InputError("expected a JSON object as body") from None
+    if not isinstance(content, dict):
+        raise InputError("expected a JSON object as body")
+    return content
+
+
+def expire(service: ClipService) -> None:
+    """Delete clips that nobody has used for long."""
+    service.clips.delete_unused(time.time() - service.limits.keep_seconds)

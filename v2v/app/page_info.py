@@ -1,0 +1,62 @@
+"""What the page is told about the server: its model, what that can do, and where masks come from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from v2v.app.access import Limits
+from v2v.language.abilities import Abilities
+from v2v.pipeline.instruction import plan_instruction, title_of
+from v2v.video.segmentation.registry import MASK_SOURCES
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """The model behind a server, as far as a page needs it.
+
+    Attributes:
+      model: its name.
+      abilities: what it can do; None where that isn't known, as of models that read any sentence.
+      steps: its own number of sampling steps; 0 where that isn't known.
+    """
+
+    model: str
+    abilities: Abilities | None = None
+    steps: int = 0
+
+    def describe(self, limits: Limits) -> dict[str, Any]:
+        """Return what the HTTP interface tells."""
+        looks = []
+        if self.abilities is not None:
+            looks = [
+                {"title": title_of(name), "say": self.abilities.looks[name].say}
+                for name in self.abilities.able_looks
+            ]
+        return {
+            "model": self.model,
+            "looks": looks,
+            "steps": self.steps,
+            "models": [self.model],
+            "adapters": [],
+            "masks": [
+                {"name": name, "summary": info.summary, "argument": info.argument, "extra": info.extra}
+                for name, info in MASK_SOURCES.items()
+            ],
+            "limits": {
+                "upload_bytes": limits.upload_bytes, "seconds": limits.seconds, "frames": limits.frames, "keep_seconds": limits.keep_seconds,
+            },
+        }  # fmt: skip
+
+    def plan(self, sentence: str, has_mask: bool, has_text_mask: bool, has_reference: bool) -> list[str]:
+        """Return what the model will be given for a sentence, one text an edit; empty where that is the sentence as typed.
+
+        Raises:
+          InputError: it isn't understood, or is something that the model can't do.
+        """
+        steps = plan_instruction(
+            sentence,
+            self.abilities,
+            has_mask=has_mask,
+            has_text_mask=has_text_mask,
+            has_reference=has_reference,
+        )
+        return [str(step) for step in steps] if any(step.title for step in steps) else []

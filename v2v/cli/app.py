@@ -1,0 +1,121 @@
+"""The command `v2v app`: the page to click, in a browser; the server of `v2v serve` for one person on this machine.
+
+Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+import webbrowser
+from pathlib import Path
+
+from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
+from v2v.errors import InputError
+from v2v.runtime import environment
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = """\
+examples:
+  v2v app                                        opens the page in a browser
+  v2v app --model Wan-AI/Wan2.2-TI2V-5B-Diffusers --lora mine.safetensors
+  v2v app --no-browser --port 8090               prints the address; over ssh: ssh -L 8090:127.0.0.1:8090 HOST
+"""
+
+# Nobody else uses it, so nothing is refused for coming too often; results stay for a month.
+KEEP_DAYS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: str) -> None:
+    """Add the options of `v2v app`.
+
+    Args:
+      parser: of the command.
+      model_help: what a model may be.
+      lora_help: what an adapter may be.
+    """
+    parser.add_argument(
+        "--model",
+        default=environment.MODEL.get(),
+        metavar="MODEL",
+        help=f"{model_help} (default: $V2V_MODEL, or the packaged model)",
+    )
+    parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {lora_help}")
+    parser.add_argument(
+        "--files",
+        metavar="DIR",
+        help=f"folder of clips and results, which are kept for {KEEP_DAYS} days (default: app/ in the cache folder)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="port to listen at (default: any that is free)"
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the page's address, and open no browser"
+    )
+    parser.add_argument(
+        "--max-upload", type=int, default=4096, metavar="MIB", help="of one clip (default: 4096)"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=3600.0, metavar="S", help="of a clip (default: 3600)"
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, str]:
+    """Run the command until it is stopped; return what it prints.
+
+    Raises:
+      InputError: settings that don't fit, or a port in use.
+    """
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"--port: expected 0 to 65535, got {args.port}")
+    for name in ("max_upload", "max_seconds"):
+        if getattr(args, name) <= 0:
+            raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
+    from v2v.app import access
+    from v2v.app.job_files import JobFiles
+    from v2v.app.job_store import JobStore
+    from v2v.app.server import build_server
+    from v2v.app.worker import Worker
+    from v2v.cli.edit import ModelOptions
+
+    files = JobFiles(args.files or environment.cache_folder("app"))
+    limits = access.Limits(
+        upload_bytes=args.max_upload * 2**20,
+        seconds=args.max_seconds,
+        frames=round(args.max_seconds * 60),
+        keep_seconds=KEEP_DAYS * 86400.0,
+    )
+    # Other programs of this machine could reach the port as well; the history stays that of "me".
+    token = secrets.token_urlsafe(24)
+    store = JobStore(f"sqlite:///{Path(files.root).resolve() / 'jobs.db'}")
+    try:
+        adapters = ((args.lora, 1.0),) if args.lora else ()
+        with listen(args.host, args.port) as listener:
+            options = ModelOptions(args.model, adapters=adapters, progress=not args.quiet)
+            editor = options.load_editor(jobs=True)
+            server = build_server(
+                store,
+                files,
+                model=args.model,
+                tokens=access.Tokens({token: "me"}),
+                limits=limits,
+                info=describe_model(editor, args.model),
+            )
+            host = args.host if is_local(args.host) or ":" not in args.host else f"[{args.host}]"
+            address = f"http://{host}:{listener.getsockname()[1]}/#token={token}"
+            # Not logged: --quiet must not hide it, and its token belongs into no log.
+            print(f"v2v: the page is at {address}", file=sys.stderr, flush=True)
+            if not args.no_browser and not webbrowser.open(address):
+                logger.info("v2v: no browser could be opened; open that address yourself")
+            serve_until_stopped(
+                server, listener, Worker(editor, store, files, args.model), is_verbose=args.verbose
+            )
+    finally:
+        store.close()
+    return {"output": str(files.root)}
