@@ -57,7 +57,7 @@ class ClipFacts:
 
 
 class PreviewWriter:
-    """Writes the preview of a clip, frame by frame: use it as a context, call `append` with every frame, then `finish`."""
+    """Writes the preview of a clip, frame by frame: use it as a context, call `append` with every frame, then `complete`."""
 
     def __init__(self, folder: Path):
         """Take the folder that it writes to."""
@@ -96,7 +96,7 @@ class PreviewWriter:
         picture.pts, picture.time_base = self._ticks, Fraction(1, CLOCK)
         self._output.mux(self._stream.encode(picture))
 
-    def finish(self, info: StreamInfo) -> ClipFacts:
+    def complete(self, info: StreamInfo) -> ClipFacts:
         """Write what is left; return the clip's facts.
 
         Args:
@@ -106,8 +106,8 @@ class PreviewWriter:
         self._output.mux(self._stream.encode(None))
         self._output.close()
         self._output = None
-        kept = self._thumbnails[:: -(-len(self._thumbnails) // MOST_THUMBNAILS)]
-        for name, picture in ((STRIP, np.concatenate(kept, 1)), (THUMBNAIL, kept[0])):
+        thumbnails = self._thumbnails[:: -(-len(self._thumbnails) // MOST_THUMBNAILS)]
+        for name, picture in ((STRIP, np.concatenate(thumbnails, 1)), (THUMBNAIL, thumbnails[0])):
             data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
             (self._folder / name).write_bytes(data.tobytes())
         times = np.asarray(info.times[: self._count]) - info.times[0]
@@ -115,7 +115,7 @@ class PreviewWriter:
         rounded = tuple(np.round(times, 6).tolist())
         begin = round(float(info.times[0]), 6)
         return ClipFacts(
-            self._size[1], self._size[0], info.fps, begin, rounded, round(duration, 6), len(kept)
+            self._size[1], self._size[0], info.fps, begin, rounded, round(duration, 6), len(thumbnails)
         )
 
     def _open(self, height: int, width: int) -> Any:

@@ -138,7 +138,7 @@ class ClipService:
                 count += 1
 
             notes = check_clip(path, "video", self.limits, info, append)
-            return writer.finish(info), notes
+            return writer.complete(info), notes
 
     def link_job(self, job: Job, is_source: bool, folder: Path) -> Path:
         """Give a folder the clip that a job edits, or its result; return its path.

@@ -111,8 +111,8 @@ class MaskTasks:
         """Begin a mask."""
         task = MaskTask(new_mask_id(), clip.owner, clip.id)
         with self._lock:
-            own = [id for id, other in self._tasks.items() if other.owner == clip.owner]
-            for id in own[: max(0, len(own) - MOST_REMEMBERED)]:
+            ids = [id for id, other in self._tasks.items() if other.owner == clip.owner]
+            for id in ids[: max(0, len(ids) - MOST_REMEMBERED)]:
                 del self._tasks[id]
             self._tasks[task.id] = task
         self._executor.submit(self._run, task, clip, order)

@@ -188,12 +188,12 @@ class _Carrier:
           previous: the frame that was the present one, uint8 [h, w, 3].
           current: the next.
         """
-        before, after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (previous, current))
-        back = self._flow.calc(after, before, np.empty(0))
-        there = self._flow.calc(before, after, np.empty(0))
+        gray_before, gray_after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (previous, current))
+        back = self._flow.calc(gray_after, gray_before, np.empty(0))
+        forward = self._flow.calc(gray_before, gray_after, np.empty(0))
         x, y = cv2.split(self._grid + back)
         distance = cv2.remap(self.distance, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        miss = back + cv2.remap(there, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        miss = back + cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         is_new = np.einsum("hwc,hwc->hw", miss, miss) > INCONSISTENT**2
         self.distance = self._settle(distance, is_new & (np.abs(distance) < FARTHEST / 2), current)
 
