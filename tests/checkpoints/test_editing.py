@@ -237,7 +237,10 @@ def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
         pretrained.load_pretrained(str(folder), mesh=sharding.make_mesh(fsdp=8), **small_models.SIZE)
 
 
-@pytest.mark.parametrize("sizes", [{"data": 2, "fsdp": 4}, {"data": 2, "fsdp": 2, "seq": 2}])
+@pytest.mark.parametrize(
+    "sizes",
+    [pytest.param({"data": 2, "fsdp": 4}, marks=pytest.mark.slow), {"data": 2, "fsdp": 2, "seq": 2}],
+)
 def test_one_clip_on_several_devices(folder, tmp_path, sizes):
     """Whatever is split, the edit is that of one device, up to a grey level."""
     name, lora, size = str(folder), folder.parent / "edit.safetensors", small_models.SIZE
@@ -286,7 +289,7 @@ def load_frozen(folder, weights_dtype):
     return fine_tuning._load_transformer(dataclasses.replace(experiment, model=model), published)
 
 
-@pytest.mark.parametrize("weights_dtype", ["int8", "fp8", "nf4"])
+@pytest.mark.parametrize("weights_dtype", ["int8", pytest.param("fp8", marks=pytest.mark.slow), "nf4"])
 def test_weights_in_few_bits_from_every_kind_of_folder(weights_dtype, folder, editing, tmp_path, capsys):
     """Read in few bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
     opened = pretrained.load_pretrained(str(folder), weights_dtype=weights_dtype, **small_models.SIZE)

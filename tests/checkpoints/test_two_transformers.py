@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoints import small_models, torch_files
+from tests.fake_model import FakePretrained
 from tests.parity import tiny
 from v2v import InputError, load_pretrained
 from v2v.checkpoints import adapters, model_folder, safetensors_file, wan
@@ -123,6 +124,7 @@ def test_a_transformer_is_missing_or_of_another_model(folder):
         load_pretrained(str(folder))
 
 
+@pytest.mark.slow
 def test_sampling_takes_each_for_its_noise(model, shared_folder):
     """The model's own way through both stores is the sampler's with both trees."""
     noise, text, null = (
@@ -205,6 +207,6 @@ def test_a_first_frame_and_the_second_guidance_need_a_model_for_them(model):
     with pytest.raises(InputError, match="trained with the same noise on all frames and takes none"):
         editor.generate("a red car", first_frame=frame)
     with pytest.raises(InputError, match="has one transformer, for which it would do nothing"):
-        EasyV2VEditor("embedded").edit_video(
-            np.zeros((9, 64, 64, 3), np.uint8), "make it sepia", low_guidance=2.0
+        EasyV2VEditor(FakePretrained()).edit_video(
+            np.zeros((5, 32, 32, 3), np.uint8), "make it sepia", low_guidance=2.0
         )

@@ -34,7 +34,9 @@ def params(cfg: VAEConfig) -> dict:
     )
 
 
-@pytest.mark.parametrize("cfg, chunk", [(WAN22, 1), (WAN22, 2), (WAN21, 1)])
+@pytest.mark.parametrize(
+    "cfg, chunk", [(WAN22, 1), pytest.param(WAN22, 2, marks=pytest.mark.slow), (WAN21, 1)]
+)
 @pytest.mark.parametrize("method", ["encode", "decode"])
 def test_chunks_equal_one_pass(cfg, method, chunk):
     vae = VAE(cfg)

@@ -77,7 +77,7 @@ def test_what_it_adds_is_in_the_frame_as_in_training(weights, clip, gain):
     merged = merge_detail(
         images[0],
         normalize_pixels(frame)[None],
-        DetailNetwork(CONFIG).apply({"params": trained.params}, *images),
+        jax.jit(DetailNetwork(CONFIG).apply)({"params": trained.params}, *images),
     )
     expected = denormalize_pixels(np.asarray(merged[0])).clip(0, 255)
     np.testing.assert_allclose(network(frame, source, edit), expected, atol=0.51)
@@ -159,6 +159,7 @@ def test_examples_are_exact_and_repeat(examples):
     assert {"sketch", "sepia"} <= seen <= {"sketch", "sepia", ""} and "sketch" in NAMES
 
 
+@pytest.mark.slow
 def test_the_objective_learns(examples, weights):
     rows = [vars(examples(seed)) for seed in range(2)]
     names = ("source", "edit", "frames", "transfer", "large", "target")

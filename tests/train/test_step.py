@@ -87,7 +87,7 @@ def plain(base):
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"data": 2, "fsdp": 4}, {"fsdp": 2, "seq": 2, "tensor": 2}],
+    [pytest.param({"data": 2, "fsdp": 4}, marks=pytest.mark.slow), {"fsdp": 2, "seq": 2, "tensor": 2}],
     ids=str,
 )
 def test_sharded_equals_unsharded(base, plain, sizes):
@@ -113,13 +113,17 @@ def test_a_batch_that_doesnt_divide_into_micro_batches_is_refused(base):
         run(base, micro=3)
 
 
-@pytest.mark.parametrize("policy", ["outputs", "full"])
+@pytest.mark.parametrize("policy", [pytest.param("outputs", marks=pytest.mark.slow), "full"])
 def test_remat_changes_no_gradient(base, plain, policy):
     state, _ = run(base, variant(dit={"remat": policy}), optimizer=optimizer.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
 
 
-@pytest.mark.parametrize("condition", [{"layout": "add"}, {"attention": "one_way"}], ids=str)
+@pytest.mark.parametrize(
+    "condition",
+    [pytest.param({"layout": "add"}, marks=pytest.mark.slow), {"attention": "one_way"}],
+    ids=str,
+)
 def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, condition):
     state, metrics = run(base, variant(condition=condition), steps=1, optimizer=optimizer.clip_by_group(1.0))
     assert np.isfinite(metrics["loss"]) and abs(float(metrics["loss"] - plain[1]["loss"])) > 1e-6
