@@ -270,6 +270,13 @@ def test_doctor_tells_all_of_it(folder, capsys):
     )
 
 
+def test_doctor_on_another_file(tmp_path, capsys):
+    (tmp_path / "in.mp4").write_bytes(b"0" * 99)
+    assert main.main(["doctor", "--model", str(tmp_path / "in.mp4")]) == 2
+    told = capsys.readouterr().out
+    assert "in.mp4: expected" in told and "missing" not in told
+
+
 def test_doctor_is_told_whose_values(capsys):
     assert main.main(["doctor", "--values"]) == 2
     assert "name one with --model" in capsys.readouterr().err

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests import tiny_model
 from tests.example_clips import picture
 from v2v import Video
 from v2v.cli import edit_ahead
-from v2v.errors import InputError
+from v2v.errors import InputError, collect_notes
 from v2v.runtime import compilation_cache
 
 ROOT = Path(compilation_cache.__file__).parents[2]
@@ -66,6 +67,23 @@ def test_settings_of_the_users_own_are_left(monkeypatch):
     compilation_cache.set_environment()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
     assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+
+
+def test_a_home_that_cannot_be_written_is_told_once_and_costs_only_the_cache(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("V2V_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        compilation_cache.set_environment()
+        with collect_notes() as notes:
+            compilation_cache.use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    assert len(notes) == 1 and "set V2V_CACHE to a folder that can be written" in notes[0]
 
 
 def test_buckets():

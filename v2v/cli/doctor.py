@@ -273,7 +273,13 @@ def _describe_published(
     missing = [
         part for part in expected if part not in parts and f"/{part_files.SUBFOLDERS[part]}/" not in damaged
     ]
-    if path.exists():
+    if path.is_file() and "dit" not in parts:
+        problems += (
+            []
+            if problems
+            else [f"{path}: expected a model's folder, or the file of its transformer, got another file"]
+        )
+    elif path.exists():
         missing_files = [model_folder.format_missing_part(part) for part in missing] + (
             [] if part_files.find_tokenizer(path, parts) else [model_folder.MISSING_TOKENIZER]
         )

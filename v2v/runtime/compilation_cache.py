@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from v2v.errors import note
 from v2v.runtime.environment import cache_folder
 
 CACHE_SETTINGS = {
@@ -40,7 +42,8 @@ class CompilationCounts:
 
 def set_environment() -> None:
     """Set the cache in environment variables, for a process that has not imported JAX yet; silence XLA's own log lines."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("jax")))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and _is_writable(cache_folder("jax")):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_folder("jax"))
     for name, value in CACHE_SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -54,10 +57,25 @@ def use_compilation_cache() -> None:
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or folder:
         return
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))
+    folder = cache_folder("jax")
+    if not _is_writable(folder):
+        note(
+            f"{folder}: compiled programs can't be kept there, so every start compiles them; set V2V_CACHE to a folder that can be written"
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     for name, value in CACHE_SETTINGS.items():
         if name not in os.environ:
             jax.config.update(name.lower(), float(value) if "SECS" in name else int(value))
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be stored in a folder, which is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 @contextmanager
