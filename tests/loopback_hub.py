@@ -2,12 +2,13 @@
 
 It speaks what `huggingface_hub` uses of the protocol: `api/models/ORG/NAME[/revision/REV]` with sizes and hashes of all files,
 `ORG/NAME/resolve/REV/FILE` by GET and HEAD with X-Repo-Commit, ETag, X-Linked-Etag and X-Linked-Size, redirects to another address for
-large files, and ranges of bytes.
+large files, and ranges of bytes. Uploads: `api/repos/create`, `preupload`, the batches of Git LFS and `commit`, by those who show the token.
 
     with LoopbackHub({"org/tiny": folder}) as hub:
         hub.faults.cut_after = 1000      # the next answers with a file break off after 1000 bytes
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
 
 TOKEN = "hf_loopback"
 # Files from this size on are served as Git LFS files are.
@@ -68,10 +71,14 @@ class LoopbackHub:
       requests: everything it was asked.
       sent_bytes: bytes of files sent.
       licence: of every repository's card.
+      uploads: folder that repositories made by uploads lie in; None refuses uploads.
+      messages: of the commits, in order.
     """
 
-    def __init__(self, repositories: dict[str, Path]):
+    def __init__(self, repositories: dict[str, Path], uploads: Path | None = None):
         self.repositories = dict(repositories)
+        self.uploads, self.messages = uploads, []
+        self.large_files: dict[str, bytes] = {}
         self.faults = Faults()
         self.requests: list[Request] = []
         self.sent_bytes = 0
@@ -151,6 +158,65 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        self._receive()
+
+    def do_PUT(self) -> None:
+        self._receive()
+
+    def _receive(self) -> None:
+        """Answer a request that writes."""
+        hub, path = self.server_hub, unquote(urlsplit(self.path).path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        hub.requests.append(Request(self.command, path, ""))
+        if match := re.fullmatch(r"/large/([0-9a-f]{64})", path):
+            hub.large_files[match[1]] = body
+            return self._send(200, b"", {})
+        if not self._has_token() or hub.uploads is None:
+            return self._send_error(401, "", "Invalid username or password.")
+        answer: dict = {}
+        if path == "/api/repos/create":
+            fields = json.loads(body)
+            name = f"{fields.get('organization') or 'me'}/{fields['name']}"
+            if name.partition("/")[0] == "others":
+                return self._send_error(
+                    403, "", "You don't have the rights to create a model under this namespace"
+                )
+            hub.repositories.setdefault(name, hub.uploads / name).mkdir(parents=True, exist_ok=True)
+            answer = {"url": f"{hub.url}/{name}", "name": name}
+        elif path == "/api/validate-yaml":
+            head = json.loads(body)["content"].partition("---\n")[2].partition("\n---\n")[0]
+            errors = [] if isinstance(yaml.safe_load(head), dict) else [{"message": "no metadata"}]
+            answer = {"errors": errors, "warnings": []}
+        elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/main", path):
+            files = json.loads(body)["files"]
+            modes = [{"path": f["path"], "uploadMode": "lfs" if f["size"] >= LARGE_BYTES else "regular", "shouldIgnore": False} for f in files]  # fmt: skip
+            answer = {"files": modes}
+        elif re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            objects = [{"oid": o["oid"], "size": o["size"], "actions": {"upload": {"href": f"{hub.url}/large/{o['oid']}"}}} for o in json.loads(body)["objects"]]  # fmt: skip
+            answer = {"transfer": "basic", "objects": objects}
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "header":
+                    hub.messages.append(value["summary"])
+                    continue
+                target = hub.repositories[match[1]] / value["path"]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                large = line["key"] == "lfsFile"
+                target.write_bytes(
+                    hub.large_files[value["oid"]] if large else base64.b64decode(value["content"])
+                )
+            answer = {"success": True, "commitOid": hub.commit(match[1]), "commitUrl": f"{hub.url}/{match[1]}/commit/{hub.commit(match[1])}"}  # fmt: skip
+        else:
+            return self._send_error(404, "", "Not found")
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _answer(self) -> None:
         hub, url = self.server_hub, urlsplit(self.path)

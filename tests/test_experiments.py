@@ -181,7 +181,7 @@ def test_a_run_on_published_weights(tmp_path, caplog, monkeypatch):
     for change, message in (
         (
             {"model": dataclasses.replace(cfg.model, lora=LoRAConfig(rank=2, targets="nothing"))},
-            "--model.lora.targets: LoRA: no layer",
+            "--model.lora: LoRA: no layer",
         ),
         ({"log": base.log}, "--data.held-out 0.125 would withhold"),
     ):

@@ -249,22 +249,35 @@ class LoRAConfig:
 
     Attributes:
       rank: columns of a and rows of b.
-      alpha: scale times rank; None for a scale of 1.
+      alpha: scale times rank, or times its square root (`rank_stabilized`); None for a scale of 1.
       targets: regular expression, searched in the path of each linear layer.
+      ranks: other ranks of some layers, each as REGEX=RANK such as "ffn=16" or "self_attn/(q|k)=64"; the first that is found in a path counts.
+        The scale is that of `rank` for all.
+      rank_stabilized: divide alpha by the square root of the rank, as rsLoRA does (arXiv 2312.03732), so that high ranks learn as fast.
     """
 
     rank: int = 256
     alpha: float | None = None
     targets: str = LORA_TARGETS
+    ranks: tuple[str, ...] = ()
+    rank_stabilized: bool = False
 
     def __post_init__(self):
         if self.rank < 1:
             raise ValueError(f"LoRAConfig.rank must be at least 1, got {self.rank}")
+        if self.rank_stabilized and self.alpha is None:
+            raise ValueError("LoRAConfig: rank_stabilized changes nothing without alpha; set alpha too")
+        for entry in self.ranks:
+            pattern, _, rank = entry.rpartition("=")
+            if not pattern or not rank.isdecimal() or int(rank) < 1:
+                raise ValueError(f'LoRAConfig.ranks: expected REGEX=RANK, such as "ffn=16", got {entry!r}')
 
     @property
     def scale(self) -> float:
         """Return the factor of a b."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        if self.alpha is None:
+            return 1.0
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
 
 
 @dataclass(frozen=True)
@@ -715,6 +728,8 @@ class OptimConfig:
       weight_decay: of matrices; of nothing else.
       clip: largest norm of the gradients of each group of parameters.
       ema: decay of the average of the trained parameters; 0 keeps none.
+      lora_plus: learning rate of LoRA's second matrices, which start at zero, relative to that of the first (LoRA+, arXiv 2402.12354,
+        recommends about 16 with a lower rate); 1 for the same.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -727,3 +742,4 @@ class OptimConfig:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
+    lora_plus: float = 1.0

@@ -1,11 +1,14 @@
 """Several adapters at once: ranks side by side, exact, and in programs that exist already."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from v2v.checkpoints import parameter_store
 from v2v.checkpoints.adapters import Adapter
+from v2v.config import LoRAConfig
 from v2v.models import lora
 
 L, D_IN, D_OUT = 2, 6, 5
@@ -76,3 +79,23 @@ def test_another_backbone_is_named():
     wrong = lora.combine_adapters([(adapter(1, 2, ("up", "gate")), 1.0), (adapter(2, 2), 1.0)])
     with pytest.raises(ValueError, match="blocks/ffn/gate.*no such layer"):
         lora.merge_adapter(base(), wrong, 1.0)
+
+
+def test_layers_may_have_ranks_of_their_own():
+    cfg = LoRAConfig(rank=4, targets="blocks/ffn", ranks=("ffn/up=2", "up=3"))
+    with pytest.raises(ValueError, match=r"ranks up=3: matches none of the layers left"):
+        lora.init_lora(jax.random.key(0), base(), cfg)
+    cfg = dataclasses.replace(cfg, ranks=("ffn/up=2",))
+    layers = lora.init_lora(jax.random.key(0), base(), cfg)["blocks"]["ffn"]
+    assert layers["up"]["a"].shape == (L, D_IN, 2) and layers["up"]["b"].shape == (L, 2, D_OUT)
+    assert layers["down"]["a"].shape == (L, D_IN, 4)
+    for wrong in ("ffn", "=3", "ffn=0", "ffn=x"):
+        with pytest.raises(ValueError, match="expected REGEX=RANK"):
+            LoRAConfig(ranks=(wrong,))
+
+
+def test_alpha_is_divided_by_the_rank_or_its_square_root():
+    assert LoRAConfig(rank=64, alpha=32).scale == 0.5
+    assert LoRAConfig(rank=64, alpha=32, rank_stabilized=True).scale == 4
+    with pytest.raises(ValueError, match="changes nothing without alpha"):
+        LoRAConfig(rank_stabilized=True)

@@ -308,7 +308,7 @@ def adapter_metadata(config: ModelConfig, transformer: TransformerName | None = 
       transformer: which transformer of a model of two it was trained for.
     """
     flow = config.flow
-    entries = {LORA_KEY: json.dumps(dataclasses.asdict(config.lora))} | condition_metadata(config.condition)
+    entries = {LORA_KEY: json.dumps(native.config_values(config.lora))} | condition_metadata(config.condition)
     if transformer is not None:
         entries[TRANSFORMER_KEY] = transformer
     if flow.levels:

@@ -21,6 +21,8 @@ from v2v.checkpoints.model_folder import read_model_folder
 from v2v.checkpoints.part_files import guess_part
 from v2v.errors import InputError
 
+# The LoRA file that a repository means where it has several, as diffusers and `adapter_release.py` name it.
+MAIN_ADAPTER = "pytorch_lora_weights.safetensors"
 # Bytes read at first of a file of weights; most headers are shorter.
 HEADER_GUESS = 1 << 18
 # Bytes read at either end of a file of torch.save.
@@ -127,6 +129,8 @@ def _choose_adapter(name: HubName, paths: list[str]) -> str:
         raise InputError(f"{name}: has no such file; its LoRA files are {examples}")
     if hub_files.is_model(paths):
         raise InputError(f"{name}: is a whole model, expected a LoRA; pass it with --model")
+    if MAIN_ADAPTER in adapters:  # others beside it are the same for other tools
+        return MAIN_ADAPTER
     if len(adapters) != 1:
         raise InputError(f"{name}: expected one LoRA file, got {len(adapters)} ({examples}); name the file")
     return adapters[0]

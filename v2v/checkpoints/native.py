@@ -118,6 +118,7 @@ LATER_FIELDS = {
     configs.ModelConfig: ("fps",),
     configs.DiTConfig: ("frame_times",),
     configs.VAEConfig: ("residual",),
+    configs.LoRAConfig: ("ranks", "rank_stabilized"),
     configs.ConditionConfig: ("reference", "context"),
     configs.FlowConfig: (
         "guidance_reference",

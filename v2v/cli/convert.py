@@ -7,26 +7,19 @@
 Everything is checked before a tensor is read. A folder is complete or absent.
 """
 
-import contextlib
 import dataclasses
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
-from tqdm import tqdm
-
-from v2v.checkpoints import adapters, hub, hub_client, native, orbax_tree, parameter_store
-from v2v.checkpoints.adapters import Adapter
+from v2v.checkpoints import adapters, hub, hub_client, native
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.checkpoints.presets import find_preset
 from v2v.config import LoraDtype, LoraStyle, ModelConfig, TransformerName, WeightsDtype
 from v2v.errors import InputError
 from v2v.pipeline.pretrained import is_converted_folder, is_native_folder, load_pretrained
-from v2v.video.file_checks import error_reason
+from v2v.pipeline.saved_model import check_target, explained_write_errors, save_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +107,7 @@ def _convert_lora(
     adapter = adapters.load_adapter(source, config)
     condition = adapter.condition or config.condition
     adapter = dataclasses.replace(adapter, condition=condition, sampling=sampling or adapter.sampling)
-    with _explain_write_errors(target):
+    with explained_write_errors(target):
         return adapters.save_adapter(target, adapter, config, style=style, dtype=dtype)
 
 
@@ -137,10 +130,7 @@ def _convert_model(
     weights_dtype: WeightsDtype | None,
     preset: str,
 ) -> list[Path]:
-    if target.exists():
-        raise InputError(f"{target}: already there; choose another name or remove it")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"{target}: no folder {target.absolute().parent}; make it first")
+    check_target(target)
     has_changes = bool(lora or pairs or weights_dtype or preset)
     if Path(source).is_dir() and is_converted_folder(Path(source)) and not has_changes:
         raise InputError(f"{source}: is converted already; pass it to --model as it is")
@@ -152,44 +142,5 @@ def _convert_model(
         model = model.with_lora(lora)
     for transformer, file in pairs.items():
         model = model.with_lora(file, transformer=transformer)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with _explain_write_errors(target):
-            partial.mkdir()
-            tokenizer = model.tokenizer.backend.to_str(pretty=True)
-            (partial / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        for part in tqdm(
-            model.config.parts, desc="converting", unit=" parts", disable=not progress, leave=False
-        ):
-            tree = model.parameters(part)
-            with _explain_write_errors(target):
-                orbax_tree.save_tree(partial / part, tree)
-        config = dataclasses.replace(model.config, name=target.resolve().name)
-        with _explain_write_errors(target):
-            for part in config.transformers:
-                if (adapter := model.adapter(part)) is not None:
-                    orbax_tree.save_tree(
-                        partial / parameter_store.ADAPTER_FOLDERS[part], _adapter_tree(adapter)
-                    )
-            native.save_config(partial / "config.json", config)
-            os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    save_model(model, target, progress=progress)
     return [target]
-
-
-@contextlib.contextmanager
-def _explain_write_errors(target: Path) -> Iterator[None]:
-    """Turn errors of the system inside the block, such as that of a full disk, into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{target}: can't be written ({error_reason(error)}); check the disk and the folder's permissions"
-        ) from error
-
-
-def _adapter_tree(adapter: Adapter) -> dict:
-    tree = {"lora": adapter.lora, "delta": adapter.delta, "embed": adapter.embed}
-    return jax.device_put({name: leaves for name, leaves in tree.items() if leaves})

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from v2v.checkpoints.known_models import KNOWN_MODELS, UNSUPPORTED_MODELS
@@ -14,6 +15,7 @@ examples:
   v2v models --cached                                     what has been fetched
   v2v models --fetch Wan-AI/Wan2.2-TI2V-5B-Diffusers      fetch now, edit later; go on with an interrupted download
   v2v models --delete Wan-AI/Wan2.2-TI2V-5B-Diffusers     free the disk
+  v2v models --push runs/mine/export ORG/NAME             share an adapter or a model; needs HF_TOKEN
 
 Models are kept in the cache of the Hugging Face Hub, which other programs share: HF_HOME sets its folder, HF_TOKEN gives access to
 gated and private models, HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 uses the cache alone.
@@ -28,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fetch", metavar="ORG/NAME[@REVISION]", help="fetch what editing needs of a model into the cache"
     )
     actions.add_argument("--delete", metavar="ORG/NAME", help="remove a model from the cache")
+    actions.add_argument(
+        "--push",
+        nargs=2,
+        metavar=("FOLDER", "ORG/NAME"),
+        help="upload a folder, such as the export of a training run",
+    )
+    parser.add_argument("--private", action="store_true", help="with --push: make the repository private")
 
 
 def run(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
@@ -40,11 +49,23 @@ def run(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
     Raises:
       InputError: a model that can't be fetched, or isn't in the cache.
     """
+    if args.private and not args.push:
+        raise InputError("--private goes with --push FOLDER ORG/NAME; leave it out")
+    if args.push:
+        return push_folder(*args.push, private=args.private, progress=progress)
     if args.fetch:
         return fetch_model(args.fetch, progress)
     if args.delete:
         return delete_model(args.delete)
     return list_cached() if args.cached else list_known()
+
+
+def push_folder(folder: str, repository: str, *, private: bool, progress: bool) -> dict[str, Any]:
+    """Upload a folder; return the repository's address."""
+    from v2v.checkpoints import hub_upload
+
+    address = hub_upload.push_folder(Path(folder), repository, private=private, progress=progress)
+    return {"output": address, "repository": repository}
 
 
 def list_known() -> dict[str, Any]:

@@ -118,6 +118,7 @@ class RecordFacts(TypedDict):
       recipe: name of the recipe.
       reference: whether it has a reference picture.
       held_out: whether its table keeps it from training.
+      license: of the pair; missing where its set states none, and in latents of earlier versions.
     """
 
     pair: NotRequired[int]
@@ -125,6 +126,7 @@ class RecordFacts(TypedDict):
     recipe: str
     reference: bool
     held_out: NotRequired[bool]
+    license: NotRequired[str]
 
 
 def write_latents(
@@ -249,7 +251,16 @@ def read_facts(paths: list[str]) -> list[RecordFacts]:
 
 
 def _build_facts(i: int, pair: Pair) -> RecordFacts:
-    return {"pair": i, "edit": pair.edit, "recipe": pair.recipe, "reference": pair.reference is not None}
+    facts: RecordFacts = {
+        "pair": i,
+        "edit": pair.edit,
+        "recipe": pair.recipe,
+        "reference": pair.reference is not None,
+    }
+    licence = pair.provenance.get("license")
+    if isinstance(licence, str) and licence:
+        facts["license"] = licence
+    return facts
 
 
 def _read_facts_of_records(path: Path) -> list[dict[str, Any]]:

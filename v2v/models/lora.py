@@ -27,10 +27,10 @@ def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
     Args:
       key: random key.
       params: parameters of the model, arrays or ShapeDtypeStructs.
-      cfg: rank and targets.
+      cfg: ranks and targets.
 
     Raises:
-      ValueError: nothing matches; lists the paths that could have.
+      ValueError: nothing matches the targets, or one of the ranks; lists the paths that could have.
     """
     leaves = _flatten(params)
     kernels = {
@@ -45,14 +45,32 @@ def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
         raise ValueError(
             f"LoRA: no layer matches {cfg.targets!r}; the model has {', '.join(sorted(kernels))}"
         )
+    ranks = _choose_ranks(sorted(targets), cfg)
     factors = {}
     for i, (path, shape) in enumerate(sorted(targets.items())):
         *lead, d_in, d_out = shape
+        rank = ranks[path]
         # Kaiming-uniform with a = sqrt(5), the usual choice for `a`: bound 1/sqrt(d_in)
-        a = jax.random.uniform(jax.random.fold_in(key, i), (*lead, d_in, cfg.rank), jnp.float32, -1, 1)
+        a = jax.random.uniform(jax.random.fold_in(key, i), (*lead, d_in, rank), jnp.float32, -1, 1)
         factors[f"{path}/a"] = a * d_in**-0.5
-        factors[f"{path}/b"] = jnp.zeros((*lead, cfg.rank, d_out), jnp.float32)
+        factors[f"{path}/b"] = jnp.zeros((*lead, rank, d_out), jnp.float32)
     return _unflatten(factors)
+
+
+def _choose_ranks(paths: Sequence[str], cfg: LoRAConfig) -> dict[str, int]:
+    """Return the rank of every layer; raise ValueError for an entry of `cfg.ranks` that no layer matches."""
+    ranks, used = {}, set()
+    entries = [(entry, *entry.rpartition("=")[::2]) for entry in cfg.ranks]
+    for path in paths:
+        found = next((row for row in entries if re.search(row[1], path)), None)
+        ranks[path] = cfg.rank if found is None else int(found[2])
+        if found is not None:
+            used.add(found[0])
+    if idle := [entry for entry in cfg.ranks if entry not in used]:
+        raise ValueError(
+            f"LoRA: ranks {', '.join(idle)}: matches none of the layers left, {', '.join(paths)}"
+        )
+    return ranks
 
 
 def scale_adapter(adapter: Tree, scale: float | jax.Array) -> Tree:

@@ -20,6 +20,7 @@ therefore decoded twice, and never held in memory:
 import dataclasses
 import functools
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from v2v.checkpoints import hub_upload
 from v2v.config import ModelConfig, TransformerName
 from v2v.diffusion.schedule import count_steps
 from v2v.errors import InputError, note
@@ -40,6 +42,7 @@ from v2v.pipeline.network_transfer import choose_upsampler
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.progress import Progress
 from v2v.pipeline.sampling_choice import note_settings
+from v2v.pipeline.saved_model import save_model
 from v2v.pipeline.settings import (
     AUTO_MASK,
     ClipInput,
@@ -501,6 +504,43 @@ class EasyV2VEditor:
           transformer: "high" or "low", of a model of two transformers.
         """
         self.model = self.model.with_lora(adapter, scale, transformer)
+
+    def save_pretrained(self, folder: str | Path, *, progress: bool = False) -> Path:
+        """Write the model with the adapters added so far into a folder that `from_pretrained` loads fast.
+
+        Args:
+          folder: the folder to make.
+          progress: show a bar.
+
+        Returns:
+          the folder.
+
+        Raises:
+          InputError: it exists or can't be written, or the model is none that `load_pretrained` returns.
+        """
+        if not isinstance(self.model, Pretrained):
+            raise InputError(f"save_pretrained: expected a loaded model, got {type(self.model).__name__}")
+        save_model(self.model, Path(folder), progress=progress)
+        return Path(folder)
+
+    def push_to_hub(self, repository: str, *, private: bool = False, progress: bool = False) -> str:
+        """Upload the model with the adapters added so far to the Hugging Face Hub.
+
+        Args:
+          repository: ORG/NAME, which is made where there is none.
+          private: make it private.
+          progress: show bars.
+
+        Returns:
+          the address of the repository.
+
+        Raises:
+          InputError: no such organization, a token that may not write, or no connection.
+        """
+        hub_upload.check_name(repository)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = self.save_pretrained(Path(temporary) / repository.rpartition("/")[2], progress=progress)
+            return hub_upload.push_folder(folder, repository, private=private, progress=progress)
 
     def skip_steps(self, tolerance: float) -> None:
         """Skip sampling steps that change little.

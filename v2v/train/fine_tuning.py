@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import flax
@@ -16,15 +18,23 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from v2v.checkpoints import adapters, editor_folder, hub, model_folder, native, parameter_store, wan
+from v2v.checkpoints import (
+    adapter_release,
+    adapters,
+    editor_folder,
+    hub,
+    model_folder,
+    native,
+    parameter_store,
+    wan,
+)
 from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig, TransformerName, transformer_part
-from v2v.data import loader
-from v2v.data.buckets import Size
+from v2v.data import datasets, loader
+from v2v.data.buckets import Bucket, Size
 from v2v.errors import InputError, note
-from v2v.models import initialization, lora
+from v2v.models import initialization
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.models.quantized import RoundingError
 from v2v.models.text_encoder import Tokenizer
@@ -38,6 +48,7 @@ from v2v.train.encode_dataset import check_latents, encode_plan
 from v2v.train.objectives import Parameters
 from v2v.train.run_record import compare_run, record_run
 from v2v.train.stage import TrainingTask, check_held_out, fit_stage, log_info, to_host
+from v2v.train.start_adapter import check_start, load_start
 from v2v.train.state import TrainState
 
 # The adapter of the least held-out loss.
@@ -112,7 +123,8 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
     _save_result(cfg, out, state, int(state.step))
     if cfg.trains == "lora":
-        log_info(_format_result(cfg, plan, workdir, out))
+        release = "" if "://" in str(workdir) else _write_release(cfg, plan, buckets, workdir, out)
+        log_info(_format_result(cfg, plan, workdir, out) + release)
     return out
 
 
@@ -167,6 +179,39 @@ def _format_result(cfg: Experiment, plan: DatasetPlan, workdir: Path, out: Path)
     if cfg.log.held_out_every and best is not None:
         lines.append(f"least held-out loss {best[1]:.4g} at step {best[0]}: --lora {workdir / BEST_FILE}")
     return "\n".join(lines)
+
+
+def _write_release(
+    cfg: Experiment, plan: DatasetPlan, buckets: Sequence[Bucket], workdir: Path, out: Path
+) -> str:
+    """Write WORKDIR/export, the adapter of the least held-out loss, else the last, for others; return what to say of it.
+
+    A model of two transformers has an adapter each, which are released alone as well.
+    """
+    if jax.process_index():
+        return ""
+    best = callbacks.BestWeights(workdir / "edit", lambda state, step: None).read()
+    file = workdir / BEST_FILE if best is not None and (workdir / BEST_FILE).exists() else out
+    adapter = adapters.load_adapter(file, cfg.model, cfg.transformer or None)
+    clips = [clips for bucket in buckets for clips in bucket.sets]
+    sizes: Counter[Size] = Counter()
+    for group in plan.groups:
+        sizes[group.size] += len(group.indices)
+    largest = max(plan.groups, key=lambda group: len(group.indices))
+    sentences = (next(iter(largest.dataset.instructions(i)), "") for i in largest.indices[:50])
+    facts = adapter_release.TrainingFacts(
+        base=cfg.weights if "/" in cfg.weights and not Path(cfg.weights).exists() else Path(cfg.weights).name,
+        steps=cfg.edit.steps,
+        lora=cfg.model.lora,
+        sizes=sizes,
+        licences=Counter(fact.get("license", "not stated") for c in clips for fact in c.facts),
+        sets=datasets.dataset_names(cfg.sets),
+        instructions=list(dict.fromkeys(filter(None, sentences)))[:5],
+        best=best if file.name == BEST_FILE else None,
+        transformer=cfg.transformer,
+    )
+    release = adapter_release.write_release(workdir / "export", adapter, cfg.model, facts)
+    return f"\nto share: {release.folder}, with a card; v2v models --push {release.folder} ORG/NAME"
 
 
 def _check_previews(cfg: Experiment, workdir: Path) -> None:
@@ -231,10 +276,12 @@ def _check_adapter(cfg: Experiment, published: ModelFolder) -> None:
             lambda key: initialization.init_adapter(key, cfg.model, shapes), jax.random.key(0)
         )
     except ValueError as error:
-        raise InputError(f"--model.lora.targets: {error}") from None
+        raise InputError(f"--model.lora: {error}") from None
     if cfg.start:
         embed = editor_folder.load_embeddings(published.embedders, cfg.model)
-        native.load_parameters(cfg.start, adapter | ({"embed": embed} if embed else {}))
+        check_start(
+            cfg.start, cfg.model, adapter | ({"embed": embed} if embed else {}), cfg.transformer or None
+        )
 
 
 def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
@@ -313,9 +360,7 @@ def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> P
     initial_adapter = initialization.init_adapter(key, cfg.model, dit) | {"embed": embed}
     if not cfg.start:
         return initial_adapter
-    start = native.load_parameters(cfg.start, initial_adapter)
-    factor = adapters.stored_scale(TensorFiles.open(Path(cfg.start)), cfg.model) / cfg.model.lora.scale
-    return start if factor == 1 else start | {"lora": lora.scale_adapter(start["lora"], factor)}
+    return load_start(cfg.start, cfg.model, initial_adapter, cfg.transformer or None)
 
 
 def _load_transformer(

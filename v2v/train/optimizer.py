@@ -32,7 +32,27 @@ def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
         update = optax.adamw(
             _schedule(cfg.peak_lr, cfg), b1=cfg.b1, b2=cfg.b2, weight_decay=cfg.weight_decay, mask=_is_matrix
         )
-    return optax.chain(clip_by_group(cfg.clip), update)
+    steps = [clip_by_group(cfg.clip), update]
+    if cfg.lora_plus != 1:
+        steps.append(_scale_second_matrices(cfg.lora_plus))
+    return optax.chain(*steps)
+
+
+def _scale_second_matrices(ratio: float) -> optax.GradientTransformation:
+    """Return a transformation that multiplies the updates of LoRA's second matrices: their learning rate."""
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        del params
+
+        def scale(path: tuple, leaf: jax.Array) -> jax.Array:
+            names = sharding.format_key_path(path).split("/")
+            return leaf * ratio if names[0] == "lora" and names[-1] == "b" else leaf
+
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def learning_rate(cfg: OptimConfig, step: int) -> float:

@@ -1,0 +1,108 @@
+"""The adapter that a run starts from: of an earlier run, or a LoRA file of any tool.
+
+adapters.py -> **start_adapter** -> fine_tuning.py
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from v2v.checkpoints import adapters, native
+from v2v.checkpoints.flat_tree import flatten_tree, unflatten_tree
+from v2v.checkpoints.tensor_files import TensorFiles
+from v2v.config import ModelConfig, TransformerName
+from v2v.errors import InputError, note
+from v2v.models import lora
+from v2v.train.objectives import Parameters
+
+
+def load_start(
+    path: str, config: ModelConfig, initial: Parameters, transformer: TransformerName | None = None
+) -> Parameters:
+    """Return the weights that training goes on with.
+
+    A file of `v2v train` must have the same ranks and embeddings. A LoRA of another tool may have lower ranks and fewer layers: what it
+    lacks starts as in a new adapter, so that the first step equals the model with that LoRA.
+
+    Args:
+      path: the safetensors file.
+      config: the model, with the ranks and targets that are trained.
+      initial: an initial adapter {"lora", "embed"}, or shapes of one.
+      transformer: which transformer of a model of two it is for.
+
+    Raises:
+      InputError: a file for another model, of higher ranks, or with layers that aren't trained.
+    """
+    if _is_own(path):
+        start = native.load_parameters(path, initial)
+        factor = adapters.stored_scale(TensorFiles.open(Path(path)), config) / config.lora.scale
+        return start if factor == 1 else start | {"lora": lora.scale_adapter(start["lora"], factor)}
+    adapter = _load_foreign(path, config, initial, transformer)
+    foreign = flatten_tree(lora.scale_adapter(adapter.lora, adapter.scale / config.lora.scale))
+    padded = {
+        name: _pad(leaf, foreign.get(name), name) for name, leaf in flatten_tree(initial["lora"]).items()
+    }
+    if adapter.embed is None and initial.get("embed"):
+        note(f"--start {path}: has no embeddings of source, mask and reference; they start at zero")
+    return initial | {"lora": unflatten_tree(padded)} | ({"embed": adapter.embed} if adapter.embed else {})
+
+
+def check_start(
+    path: str, config: ModelConfig, shapes: Parameters, transformer: TransformerName | None = None
+) -> None:
+    """Check a file that training shall start from, as `load_start` does, with shapes in place of an initial adapter."""
+    if _is_own(path):
+        native.load_parameters(path, shapes)
+    else:
+        _load_foreign(path, config, shapes, transformer)
+
+
+def _is_own(path: str) -> bool:
+    """Return whether `v2v train` wrote a file."""
+    return any(key.startswith(("lora/", "embed/")) for key in TensorFiles.open(Path(path)).slots)
+
+
+def _load_foreign(
+    path: str, config: ModelConfig, initial: Parameters, transformer: TransformerName | None
+) -> adapters.Adapter:
+    """Load a LoRA of another tool and check that it fits into what is trained."""
+    adapter = adapters.load_adapter(Path(path), config, transformer)
+    if adapter.delta is not None:
+        names = ", ".join(sorted(flatten_tree(adapter.delta))[:4])
+        raise InputError(
+            f"--start {path}: holds full updates ({names}, ...), which no adapter trains; merge it into the model by v2v convert --lora"
+        )
+    foreign, fresh = flatten_tree(adapter.lora), flatten_tree(initial["lora"])
+    _check_layers(path, {k: v.shape for k, v in foreign.items()}, {k: v.shape for k, v in fresh.items()})
+    return adapter
+
+
+def _check_layers(path: str, foreign: dict[str, tuple], fresh: dict[str, tuple]) -> None:
+    """Raise InputError where an adapter has layers that aren't trained, or higher ranks."""
+    extra = sorted({name.rsplit("/", 1)[0] for name in foreign.keys() - fresh.keys()})
+    if extra:
+        raise InputError(
+            f"--start {path}: has layers that aren't trained ({', '.join(extra[:6])}{', ...' if extra[6:] else ''}); include them in"
+            " --model.lora.targets"
+        )
+    higher = {
+        name.rsplit("/", 1)[0]: shape[-1]
+        for name, shape in foreign.items()
+        if name.endswith("/a") and shape[-1] > fresh[name][-1]
+    }
+    if higher:
+        layer, rank = max(higher.items(), key=lambda item: item[1])
+        raise InputError(
+            f"--start {path}: has rank {rank} in {layer}, expected {fresh[f'{layer}/a'][-1]} at most; give --model.lora.rank {rank}"
+        )
+
+
+def _pad(fresh: jax.Array, foreign: jax.Array | None, name: str) -> jax.Array:
+    """Return factors of the fresh one's rank: of a the fresh columns follow, of b zeros, so that their product is the same."""
+    if foreign is None:
+        return fresh
+    rank = foreign.shape[-1] if name.endswith("/a") else foreign.shape[-2]
+    if name.endswith("/a"):
+        return jnp.concatenate([jnp.asarray(foreign, jnp.float32), fresh[..., rank:]], -1)
+    return jnp.concatenate([jnp.asarray(foreign, jnp.float32), jnp.zeros_like(fresh[..., rank:, :])], -2)
