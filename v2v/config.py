@@ -666,7 +666,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training data: how pairs become training examples. All but the last five are probabilities or shares.
+    """Training data: how pairs become training examples. All but the last seven are probabilities or shares.
 
     Attributes:
       drop_text: probability that the text is left out, so that guidance has an unconditional branch.
@@ -680,7 +680,9 @@ class DataConfig:
       own_sizes: train each clip at a size of its own shape and length, up to the model's frames and area, and pictures as clips of one frame.
       tokens: most tokens of a batch; 0 for those of `edit.batch` clips of the model's size.
       mixture: weight of each set of pairs; () for their numbers of clips.
+      mixture_changes: later weights, each as STEPS:WEIGHT,WEIGHT,... such as "2000:0.2,0.8": from then on, after so many updates.
       fps: frames per second that clips of tables are resampled to, those that the model was trained at; 0 keeps every frame.
+      threads: threads that read latents ahead; more where short steps wait for data, the batches are the same.
     """
 
     drop_text: float = 0.1
@@ -694,10 +696,12 @@ class DataConfig:
     own_sizes: bool = False
     tokens: int = 0
     mixture: tuple[float, ...] = ()
+    mixture_changes: tuple[str, ...] = ()
     fps: float = 24.0
+    threads: int = 2
 
     def __post_init__(self):
-        others = ("sizes", "own_sizes", "tokens", "mixture", "fps")
+        others = ("sizes", "own_sizes", "tokens", "mixture", "mixture_changes", "fps", "threads")
         if self.own_sizes and self.sizes:
             raise ValueError("DataConfig: expected either sizes or own_sizes, got both; leave one out")
         wrong = {
@@ -707,10 +711,48 @@ class DataConfig:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
         if not 0 <= self.fps < math.inf:
             raise ValueError(f"DataConfig: expected frames per second of at least 0, got {self.fps}")
-        if self.tokens < 0 or any(n < 1 for size in self.sizes for n in size):
+        steps = [change.steps for change in self.changes]
+        if any(a >= b for a, b in itertools.pairwise([0, *steps])):
             raise ValueError(
-                f"DataConfig: expected tokens of at least 0 and sizes of at least 1, got {self.tokens} and {self.sizes}"
+                f"DataConfig.mixture_changes: expected steps above 0, each above the one before, got {steps}"
             )
+        if self.tokens < 0 or self.threads < 1 or any(n < 1 for size in self.sizes for n in size):
+            raise ValueError(
+                f"DataConfig: expected tokens of at least 0, threads of at least 1 and sizes of at least 1, got {self.tokens}, {self.threads}"
+                f" and {self.sizes}"
+            )
+
+    @property
+    def changes(self) -> tuple["MixtureChange", ...]:
+        """Return the later weights."""
+        return tuple(map(MixtureChange.parse, self.mixture_changes))
+
+
+@dataclass(frozen=True)
+class MixtureChange:
+    """Weights of the sets of pairs from some step on.
+
+    Attributes:
+      steps: updates that are done before.
+      weights: one for each set, above 0.
+    """
+
+    steps: int
+    weights: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "MixtureChange":
+        """Return the change that "2000:0.2,0.8" stands for; raise ValueError for another text."""
+        steps, _, weights = text.partition(":")
+        try:
+            change = cls(int(steps), tuple(map(float, weights.split(","))))
+        except ValueError:
+            change = cls(0, ())
+        if not change.weights or not all(0 < weight < math.inf for weight in change.weights):
+            raise ValueError(
+                f'DataConfig.mixture_changes: expected STEPS:WEIGHT,WEIGHT,... with weights above 0, such as "2000:0.2,0.8", got {text!r}'
+            )
+        return change
 
 
 @dataclass(frozen=True)

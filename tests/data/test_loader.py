@@ -205,3 +205,49 @@ def test_frames_follow_the_temporal_stride_of_the_autoencoder():
     np.testing.assert_array_equal(share, [0, 0.5, 1, 1, 1])
     config = VAEConfig(temporal_downsample=(True, False, False))
     assert config.latent_shape(9, 32, 32)[0] == 5 and config.stride_t == 2
+
+
+def test_a_mixture_changes_after_some_steps_and_positions_stay_one_number(folder):
+    shards = latent_cache.list_shards(folder, "abc")
+    one = buckets.CachedClips(shards, 0.99, later_weights=(0.01,))
+    two = buckets.CachedClips(shards, 0.01, first=1000, later_weights=(0.99,))
+    both = [buckets.Bucket(4, np.load(folder / "time_masks.npy"), (one, two))]
+    data = DataConfig(reference=0.0, mixture=(0.99, 0.01), mixture_changes=("6:0.01,0.99",))
+
+    def iterate(threads):
+        return iter(loader.edit_batches(both, WORDS, 3, dataclasses.replace(data, threads=threads)))
+
+    straight = take(iterate(1), 12)
+    sets = [np.mean(batch["record"] >= 1000) for batch in straight]
+    assert np.mean(sets[:6]) < 0.2 and np.mean(sets[6:]) > 0.8
+    resumed = iterate(3)
+    resumed.set_state({"next_index": 4})
+    for a, b in zip(straight[4:], take(resumed, 8), strict=True):
+        np.testing.assert_array_equal(a["record"], b["record"])
+        np.testing.assert_array_equal(a["mask"], b["mask"])
+    report = loader.edit_batches(both, WORDS, 3, data).report
+    assert "after 6 steps:" in report
+    with pytest.raises(InputError, match="this experiment has no sets to mix"):
+        loader.edit_batches([bucket(folder)], WORDS, 3, data)
+
+
+@pytest.mark.parametrize("wrong", [("x",), ("0:1,2",), ("5:1,0",), ("5:1", "5:2"), ("9:",), ("9:nan,1",)])
+def test_changes_of_a_mixture_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match="DataConfig.mixture_changes: expected"):
+        DataConfig(mixture_changes=wrong)
+
+
+def test_latents_of_masks_are_compressed_and_read_as_before():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((5, 16, 16, 8), np.float16)
+    mask[:, 4:9] = 1.5
+    record = {
+        "source": rng.standard_normal((5, 16, 16, 8)).astype(np.float16),
+        "mask": mask,
+        "when": mask[:0],
+    }
+    data = latent_cache.pack_record(record)
+    assert data == latent_cache.pack_record(record)
+    for name, array in latent_cache.unpack_record(data).items():
+        np.testing.assert_array_equal(array, record[name])
+    assert len(data) < record["source"].nbytes + mask.nbytes / 4

@@ -13,6 +13,7 @@ A size is (frames, height, width). A clip is assigned to the largest size that i
 A clip that fills no size is skipped, with a reason. The batch of a size is the largest that fits a budget of tokens.
 """
 
+import copy
 import dataclasses
 import math
 from collections import Counter
@@ -44,6 +45,7 @@ class CachedClips:
       first: number of the dataset's first pair, for error messages.
       held_out: positions of records that are never trained on; None for those of the share `DataConfig.held_out`.
       planned_facts: of records that are still to be encoded; () reads those of the shards.
+      later_weights: `weight` after each change of the mixture (`DataConfig.mixture_changes`).
       counts: number of records of every shard.
       facts: facts of every record.
     """
@@ -53,6 +55,7 @@ class CachedClips:
     first: int = 0
     held_out: tuple[int, ...] | None = None
     planned_facts: tuple[RecordFacts, ...] = field(default=(), repr=False)
+    later_weights: tuple[float, ...] = ()
     counts: list[int] = field(init=False, repr=False)
     facts: list[RecordFacts] = field(init=False, repr=False)
 
@@ -94,6 +97,17 @@ class Bucket:
     def grid(self) -> tuple[int, int, int]:
         """Size of the latents: frames, height and width."""
         return self.time_masks.shape[2:5]
+
+    def after_change(self, number: int) -> "Bucket":
+        """Return the bucket with the weights after a change of the mixture, numbered from 1; 0 for those of the beginning."""
+        if number == 0:
+            return self
+        changed = copy.copy(self)
+        sets = tuple(copy.copy(clips) for clips in self.sets)  # their facts are not read again
+        for clips in sets:
+            object.__setattr__(clips, "weight", clips.later_weights[number - 1])
+        object.__setattr__(changed, "sets", sets)
+        return changed
 
 
 @dataclass(frozen=True)

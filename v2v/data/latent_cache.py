@@ -17,6 +17,7 @@ of them, [T+1, T+1, t, y, x, c]. For clips of more than `MAX_TABLE_FRAMES` frame
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from v2v.video.mask import pool_mask
 SHARD = 1024
 # Pairs that `prepare` is called for at a time.
 PREPARED = 1024
+# Arrays of a record that are compressed, and how much, as of zlib.
+COMPRESSED = ("mask", "when")
+COMPRESSION = 1
 # Recipe of records written before recipes were stored.
 UNKNOWN_RECIPE = "unknown"
 # Longest clip, in frames, for which the masks of all spans are stored in one table.
@@ -360,9 +364,21 @@ def _encode(pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int]) -
         if rows is not None:
             record["embeds"] = np.concatenate(rows).astype(np.float16)
             record["embed_lengths"] = np.asarray([len(row) for row in rows], np.int32)
-        buffer = io.BytesIO()
-        np.savez(buffer, **cast(dict[str, Any], record))
-        yield buffer.getvalue()
+        yield pack_record(record)
+
+
+def pack_record(record: LatentRecord) -> bytes:
+    """Return the bytes of a record: a npz file, in which latents of masks, which are alike over most of a frame, are compressed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in record.items():
+            kind = zipfile.ZIP_DEFLATED if name in COMPRESSED else zipfile.ZIP_STORED
+            # Without the time of day, so that the same pair gives the same bytes.
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            with io.BytesIO() as data:
+                np.lib.format.write_array(data, np.asanyarray(array), allow_pickle=False)
+                archive.writestr(entry, data.getvalue(), kind, compresslevel=COMPRESSION)
+    return buffer.getvalue()
 
 
 def _covers_frame(pair: Pair) -> bool:

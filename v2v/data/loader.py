@@ -34,6 +34,9 @@ from v2v.data.transforms import Record, ToClip, ToEdit, ToSentence
 from v2v.errors import InputError
 from v2v.models.text_encoder import Tokenizer
 
+# Between the seeds of the parts of a stream whose mixture changes.
+PART_SEED = 1_000_003
+
 
 @dataclass(frozen=True)
 class Stream(Generic[HostBatch]):
@@ -44,16 +47,19 @@ class Stream(Generic[HostBatch]):
       kinds: one dataset for every shape of batch, so that all shapes can be compiled before the first step.
       recipes: the names that a batch's entry "recipe" indexes.
       report: summary for people, or "".
+      threads: threads that read ahead; the batches are the same with any number.
     """
 
     batches: grain.MapDataset[HostBatch]
     kinds: tuple[grain.MapDataset[HostBatch], ...]
     recipes: tuple[str, ...] = ()
     report: str = ""
+    threads: int = 1
 
     def __iter__(self) -> BatchIterator[HostBatch]:
         """Iterate from batch 0; `get_state` and `set_state` hold the number of the next batch."""
-        return iter(self.batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=4 * self.threads)
+        return iter(self.batches.to_iter_dataset(options))
 
 
 def text_batches(
@@ -98,6 +104,30 @@ def edit_batches(
       InputError: no bucket fills a batch of a requested kind, or no pair of a dataset or bucket would be used.
     """
     data = data or DataConfig()
+    if data.changes and any(len(c.later_weights) != len(data.changes) for b in buckets for c in b.sets):
+        raise InputError("data.mixture_changes: this experiment has no sets to mix; leave it out")
+    parts = [
+        _edit_part([b.after_change(k) for b in buckets], tokenizer, seed + k * PART_SEED, data, mask_code)
+        for k in range(len(data.changes) + 1)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    # The batches of a part are drawn anew, so that a position stays one number.
+    ends = [change.steps for change in data.changes]
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    pieces = [part.batches[:length] for part, length in zip(parts, lengths, strict=False)]
+    batches = grain.MapDataset.concatenate([*pieces, parts[-1].batches])
+    reports = [
+        parts[0].report,
+        *(f"after {end} steps:\n{part.report}" for end, part in zip(ends, parts[1:], strict=True)),
+    ]
+    return Stream(batches, parts[0].kinds, parts[0].recipes, "\n".join(reports), data.threads)
+
+
+def _edit_part(
+    buckets: Sequence[Bucket], tokenizer: Tokenizer, seed: int, data: DataConfig, mask_code: str
+) -> Stream[EditExample]:
+    """Return a stream of edits of one mixture."""
     kinds = [kind for bucket in buckets for kind in build_batch_kinds(bucket, data)]
     check_batch_kinds(kinds, data)
     recipes, datasets, full_kinds = list_recipes(buckets), [], [kind for kind in kinds if kind.full]
@@ -120,7 +150,7 @@ def edit_batches(
                 weights.append(cached.weight)
         datasets.append(_batch_rows(_interleave(examples, weights), kind.bucket.batch))
     batches = _interleave(datasets, [kind.rate for kind in full_kinds])
-    return Stream(batches, tuple(datasets), recipes, format_report(buckets, kinds, data))
+    return Stream(batches, tuple(datasets), recipes, format_report(buckets, kinds, data), data.threads)
 
 
 def held_out_batches(

@@ -45,6 +45,7 @@ class ClipGroup:
       share: their share of the drawn clips.
       first: number of the set's first pair.
       held_out: positions of those that are never trained on; None for the share `DataConfig.held_out`.
+      later_shares: `share` after each change of the mixture.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class ClipGroup:
     share: float
     first: int
     held_out: tuple[int, ...] | None
+    later_shares: tuple[float, ...] = ()
 
     def read_pair(self, index: int) -> Pair:
         """Return a pair of the set at the group's size."""
@@ -64,7 +66,9 @@ class ClipGroup:
         """Return what the loader will find once the clips are encoded; facts that only a record tells are taken for the best."""
         unknown: RecordFacts = {"edit": "", "recipe": "", "reference": True}
         facts = tuple(self.dataset.facts(i) or unknown for i in self.indices)
-        return CachedClips([str(self.folder)], self.share, self.first, self.held_out, facts)
+        return CachedClips(
+            [str(self.folder)], self.share, self.first, self.held_out, facts, self.later_shares
+        )
 
 
 @dataclass(frozen=True)
@@ -124,19 +128,30 @@ def plan_datasets(cfg: Experiment, folder: Path) -> tuple[DatasetPlan, str]:
     if cfg.data.own_sizes:
         batches = _own_batches(cfg, surveys)
     groups, first = [], 0
-    shares = datasets.compute_shares(surveys, cfg.data.mixture)
-    for number, (result, dataset, share) in enumerate(zip(surveys, sets, shares, strict=True)):
+    mixtures = [cfg.data.mixture, *(change.weights for change in cfg.data.changes)]
+    shares = [datasets.compute_shares(surveys, mixture) for mixture in mixtures]
+    for number, (result, dataset) in enumerate(zip(surveys, sets, strict=True)):
         by_weight = datasets.group_by_weight(result, dataset)
         total = sum(weight * len(indices) for (_, weight), indices in by_weight.items())
         held_out = _held_out_pairs(cfg, dataset, [i for indices in by_weight.values() for i in indices])
         for (size, weight), indices in by_weight.items():
             name = buckets.format_size(size) + ("" if weight == 1 else f"-weight-{weight:g}")
-            part = sum(share.values()) * weight * len(indices) / total
+            parts = [sum(of_sets[number].values()) * weight * len(indices) / total for of_sets in shares]
             positions = None
             if held_out is not None:
                 positions = tuple(k for k, i in enumerate(indices) if i in held_out)
             groups.append(
-                ClipGroup(folder / result.name / name, number, dataset, size, indices, part, first, positions)
+                ClipGroup(
+                    folder / result.name / name,
+                    number,
+                    dataset,
+                    size,
+                    indices,
+                    parts[0],
+                    first,
+                    positions,
+                    tuple(parts[1:]),
+                )  # fmt: skip
             )
         first += result.count
     plan = DatasetPlan(tuple(groups), batches, repeats=cfg.data.own_sizes)

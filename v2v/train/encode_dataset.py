@@ -174,7 +174,11 @@ def encode_plan(
             np.load(plan.groups_of(size)[0].folder / "time_masks.npy"),
             tuple(
                 buckets.CachedClips(
-                    latent_cache.list_shards(group.folder, vae_hash), group.share, group.first, group.held_out
+                    latent_cache.list_shards(group.folder, vae_hash),
+                    group.share,
+                    group.first,
+                    group.held_out,
+                    later_weights=group.later_shares,
                 )
                 for group in plan.groups_of(size)
             ),
