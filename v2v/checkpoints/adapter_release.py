@@ -110,8 +110,8 @@ def format_card(other: str, sampling: SamplingConfig, config: ModelConfig, facts
         head += [f"base_model: {json.dumps(facts.base)}", "base_model_relation: adapter"]
     # Nobody but its owner can license an adapter; what binds them is listed below.
     head += ["license: other", "license_name: terms-of-base-and-data"]
-    known = find_known(facts.base)
-    base_licence = known.licence if known else "see its card"
+    base_model = find_known(facts.base)
+    base_licence = base_model.licence if base_model else "see its card"
     frames, height, width = max(facts.sizes, key=lambda size: (size[0] > 1, facts.sizes[size]))
     example = facts.instructions[0] if facts.instructions else "make it sepia"
     name = facts.base if is_hub_name else "MODEL"

@@ -140,7 +140,7 @@ def find_runs(folders: Sequence[str | Path]) -> list[TrainingRun]:
     Raises:
       InputError: a folder that doesn't exist, or without a log that has rows.
     """
-    found: list[Path] = []
+    logs_of_runs: list[Path] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise InputError(f"{folder}: expected the folder of a training run, found none")
@@ -152,9 +152,9 @@ def find_runs(folders: Sequence[str | Path]) -> list[TrainingRun]:
                 else ""
             )
             raise InputError(f"{folder}: expected the folder of a training run, it has no log.jsonl{hint}")
-        found += logs
+        logs_of_runs += logs
     runs = []
-    for log, name in zip(found, _short_names([log.parent for log in found]), strict=True):
+    for log, name in zip(logs_of_runs, _short_names([log.parent for log in logs_of_runs]), strict=True):
         rows = tuple(_read_rows(log))
         if rows:
             record = next(
@@ -311,9 +311,9 @@ def _preview_media(runs: Sequence[TrainingRun], megabytes: float) -> dict[str, A
             record = encode_small(source, small, fps, SIDE, CRF)
             data = small.read_bytes()
             total += len(data)
-            known = listings[number][clip] if clip < len(listings[number]) else {}
-            instruction = str(known.get("instruction", f"clip {clip}"))
-            columns = "source, edit, target" if known.get("target", True) else "source, edit"
+            listed = listings[number][clip] if clip < len(listings[number]) else {}
+            instruction = str(listed.get("instruction", f"clip {clip}"))
+            columns = "source, edit, target" if listed.get("target", True) else "source, edit"
             media[str(len(media))] = record | {"data": base64.b64encode(data).decode()}
             entry = entries.setdefault(
                 f"{clip} {instruction}", {"instruction": instruction, "fps": fps, "screens": []}

@@ -81,10 +81,10 @@ class AttemptLog:
         earlier = [
             dataclasses.replace(attempt, cause=attempt.cause or KILLED) for attempt in read_attempts(folder)
         ]
-        now = clock()
+        time_now = clock()
         current = Attempt(
-            _stage_start, now, first_step, first_step, "", jax.device_count(), jax.process_count(),
-            {"start": now - _stage_start},
+            _stage_start, time_now, first_step, first_step, "", jax.device_count(), jax.process_count(),
+            {"start": time_now - _stage_start},
         )  # fmt: skip
         self._attempts = [*earlier, current]
         self._write()
@@ -109,8 +109,8 @@ class AttemptLog:
         global _stage_start
         _stage_start = self._clock()
         current = self._attempts[-1]
-        rest = max(_stage_start - current.start - sum(current.seconds.values()), 0.0)
-        seconds = current.seconds | {"save": current.seconds.get("save", 0.0) + rest}
+        unclaimed = max(_stage_start - current.start - sum(current.seconds.values()), 0.0)
+        seconds = current.seconds | {"save": current.seconds.get("save", 0.0) + unclaimed}
         self._attempts[-1] = dataclasses.replace(current, cause=cause, end=_stage_start, seconds=seconds)
         self._write()
 
@@ -142,9 +142,9 @@ def measure_goodput(attempts: Sequence[Attempt]) -> Goodput:
         steps = attempt.last_step - attempt.first_step
         lost = min(max(attempt.last_step - following.first_step, 0), steps)
         if steps > 0:
-            again = attempt.seconds.get("step", 0.0) * lost / steps
-            seconds["lost"] += again
-            seconds["step"] -= again
+            lost_seconds = attempt.seconds.get("step", 0.0) * lost / steps
+            seconds["lost"] += lost_seconds
+            seconds["step"] -= lost_seconds
         seconds["down"] += max(following.start - attempt.end, 0.0)
     return Goodput(attempts[-1].end - attempts[0].start if attempts else 0.0, seconds)
 

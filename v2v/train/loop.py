@@ -258,10 +258,10 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
         self._profiler.end_step(step, metrics)
         self._compiled_shapes.add(shapes)
         self._in_flight.append(metrics)
-        finished = None
+        waited_metrics = None
         if len(self._in_flight) > STEPS_IN_FLIGHT:
             with self._window.on("step"):
-                finished = jax.block_until_ready(self._in_flight.popleft())
+                waited_metrics = jax.block_until_ready(self._in_flight.popleft())
         self._window.add(
             metrics,
             records,
@@ -269,7 +269,7 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
             cost=self._cost.count(batch) if self._cost else (0, 0.0),
             duration=time.perf_counter() - start if is_compiled else None,
         )
-        if finished is not None and not np.isfinite(jax.device_get(finished["loss"])).all():
+        if waited_metrics is not None and not np.isfinite(jax.device_get(waited_metrics["loss"])).all():
             self._summarize(step)  # raises
         return state
 

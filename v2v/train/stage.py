@@ -234,8 +234,8 @@ def _build_probe(mesh: Mesh, batch: Any, rows: Any) -> callbacks.ConditionProbe[
         share = float(np.mean(multihost_utils.process_allgather(np.float32(share))))
     if not share:
         return None
-    placed = {name: _place_rows(mesh, swapped) for name, swapped in others.items()}
-    return callbacks.ConditionProbe(batch, placed, share)
+    probes_by_name = {name: _place_rows(mesh, swapped) for name, swapped in others.items()}
+    return callbacks.ConditionProbe(batch, probes_by_name, share)
 
 
 def _edit_cost(cfg: Experiment, devices: int) -> loop.StepCost[EditBatch]:

@@ -73,14 +73,16 @@ def _load_foreign(
         raise InputError(
             f"--start {path}: holds full updates ({names}, ...), which no adapter trains; merge it into the model by v2v convert --lora"
         )
-    foreign, fresh = flatten_tree(adapter.lora), flatten_tree(initial["lora"])
-    _check_layers(path, {k: v.shape for k, v in foreign.items()}, {k: v.shape for k, v in fresh.items()})
+    foreign, initial_factors = flatten_tree(adapter.lora), flatten_tree(initial["lora"])
+    _check_layers(
+        path, {k: v.shape for k, v in foreign.items()}, {k: v.shape for k, v in initial_factors.items()}
+    )
     return adapter
 
 
-def _check_layers(path: str, foreign: dict[str, tuple], fresh: dict[str, tuple]) -> None:
+def _check_layers(path: str, foreign: dict[str, tuple], initial_factors: dict[str, tuple]) -> None:
     """Raise InputError where an adapter has layers that aren't trained, or higher ranks."""
-    extra = sorted({name.rsplit("/", 1)[0] for name in foreign.keys() - fresh.keys()})
+    extra = sorted({name.rsplit("/", 1)[0] for name in foreign.keys() - initial_factors.keys()})
     if extra:
         raise InputError(
             f"--start {path}: has layers that aren't trained ({', '.join(extra[:6])}{', ...' if extra[6:] else ''}); include them in"
@@ -89,20 +91,22 @@ def _check_layers(path: str, foreign: dict[str, tuple], fresh: dict[str, tuple])
     higher = {
         name.rsplit("/", 1)[0]: shape[-1]
         for name, shape in foreign.items()
-        if name.endswith("/a") and shape[-1] > fresh[name][-1]
+        if name.endswith("/a") and shape[-1] > initial_factors[name][-1]
     }
     if higher:
         layer, rank = max(higher.items(), key=lambda item: item[1])
         raise InputError(
-            f"--start {path}: has rank {rank} in {layer}, expected {fresh[f'{layer}/a'][-1]} at most; give --model.lora.rank {rank}"
+            f"--start {path}: has rank {rank} in {layer}, expected {initial_factors[f'{layer}/a'][-1]} at most; give --model.lora.rank {rank}"
         )
 
 
-def _pad(fresh: jax.Array, foreign: jax.Array | None, name: str) -> jax.Array:
-    """Return factors of the fresh one's rank: of a the fresh columns follow, of b zeros, so that their product is the same."""
+def _pad(initial_factors: jax.Array, foreign: jax.Array | None, name: str) -> jax.Array:
+    """Return factors of the initial one's rank: of a the initial columns follow, of b zeros, so that their product is the same."""
     if foreign is None:
-        return fresh
+        return initial_factors
     rank = foreign.shape[-1] if name.endswith("/a") else foreign.shape[-2]
     if name.endswith("/a"):
-        return jnp.concatenate([jnp.asarray(foreign, jnp.float32), fresh[..., rank:]], -1)
-    return jnp.concatenate([jnp.asarray(foreign, jnp.float32), jnp.zeros_like(fresh[..., rank:, :])], -2)
+        return jnp.concatenate([jnp.asarray(foreign, jnp.float32), initial_factors[..., rank:]], -1)
+    return jnp.concatenate(
+        [jnp.asarray(foreign, jnp.float32), jnp.zeros_like(initial_factors[..., rank:, :])], -2
+    )
