@@ -5,7 +5,8 @@
 Every leg runs on another layout, of 1, 2 or 4 devices in 1, 2 or 4 processes, until it is killed at a random moment, by SIGKILL, by SIGTERM
 (which has to save and end with code 0) or, one time in five, with its newest checkpoint damaged afterwards. Other layouts add up gradients in another
 order, so the weights are compared with a tolerance; resume.py compares bit for bit on one device. Prints a line of JSON: kills by kind, the largest
-relative difference of a loss, and whether the log holds every step once; exit code 1 where something is wrong.
+relative difference of a loss, and whether the log holds every step once; exit code 1 where something is wrong. A soak that was
+interrupted goes on when it is run again: DIR/kills.jsonl tells of every kill.
 """
 
 import argparse
@@ -89,13 +90,13 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
       steps: updates of the run; at most this many legs make progress.
       seed: of layouts, kinds and moments.
     """
-    resume.make_latents(folder)
-    rng, counts = random.Random(seed), Counter()
-    layouts: Counter[str] = Counter()
+    history = folder / "kills.jsonl"
+    if not history.exists():
+        resume.make_latents(folder)
     log, checkpoints = folder / "killed" / "log.jsonl", folder / "killed" / "checkpoints"
     end_leg(start_leg(folder, "straight", steps, (1, 1)))
-    faults = []
-    for number in range(kills):
+    for number in range(len(read_rows(history)), kills):
+        rng, faults = random.Random(f"{seed} {number}"), []
         layout = rng.choice(LAYOUTS)
         kind: Kind = rng.choices(("SIGKILL", "SIGTERM", "damage"), (2, 2, 1))[0]
         before, start = len(read_rows(log)), time.monotonic()
@@ -119,9 +120,10 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
             faults.append(f"kill {number + 1}: codes {codes}: {errors[-300:]}")
         if kind == "damage" and not damage_newest(checkpoints, rng):
             kind = "SIGKILL"
-        counts[kind] += 1
-        layouts[f"{layout[0]}x{layout[1]}"] += 1
         rows = read_rows(log)
+        with history.open("a") as file:
+            line = {"kind": kind, "layout": f"{layout[0]}x{layout[1]}", "faults": faults}
+            file.write(json.dumps(line) + "\n")
         print(
             f"kill {number + 1}: {kind} on {layout[0]} devices x {layout[1]} processes, step {rows[-1]['step'] if rows else 0}",
             file=sys.stderr, flush=True,
@@ -129,6 +131,10 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
         if ended and rows and rows[-1]["step"] == steps:
             break
     codes, errors = end_leg(start_leg(folder, "killed", steps, (1, 1)))
+    lines = read_rows(history)
+    counts = Counter(line["kind"] for line in lines)
+    layouts = Counter(line["layout"] for line in lines)
+    faults = [fault for line in lines for fault in line["faults"]]
     if any(codes):
         faults.append(f"the last leg ended with {codes}: {errors[-300:]}")
     straight, killed = read_rows(folder / "straight" / "log.jsonl"), read_rows(log)
