@@ -320,6 +320,8 @@ class FlowConfig:
 
     Attributes:
       shift: s of tau' = s tau / (1 + (s - 1) tau), which moves training and sampling towards noise.
+      shift_tokens: tokens of the clips that `shift` is for: training shifts others by the square root of their tokens over these, as more
+        tokens need more noise to hide as much; 0 shifts all alike.
       sampling: distribution of flow times in training.
       tau_range: flow times that training draws, of that distribution; all but for one of two transformers.
       logit_mean: mean of logit_normal, before the shift.
@@ -340,6 +342,7 @@ class FlowConfig:
     """
 
     shift: float = 5.0
+    shift_tokens: int = 0
     sampling: Literal["shifted_uniform", "logit_normal"] = "shifted_uniform"
     tau_range: tuple[float, float] = (0.0, 1.0)
     logit_mean: float = 0.0
@@ -358,6 +361,8 @@ class FlowConfig:
 
     def __post_init__(self):
         check_levels(self.levels, self.steps)
+        if self.shift_tokens < 0:
+            raise ValueError(f"FlowConfig.shift_tokens: expected at least 0, got {self.shift_tokens}")
         if not 0 <= self.boundary < 1:
             raise ValueError(
                 f"FlowConfig.boundary: expected 0 (one transformer) to below 1, got {self.boundary}"

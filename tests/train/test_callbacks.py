@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from v2v.config import LogConfig
+from v2v.config import FlowConfig, LogConfig
 from v2v.errors import InputError
 from v2v.train.callbacks import (
     BestWeights,
@@ -21,7 +21,7 @@ from v2v.train.callbacks import (
     swap_conditions,
 )
 from v2v.train.metric_writer import MetricWriter
-from v2v.train.objectives import Objective, choose_tau_grid
+from v2v.train.objectives import Objective, choose_tau_grid, shift_for_tokens
 from v2v.train.state import TrainState
 
 
@@ -126,3 +126,11 @@ def test_snapshots_have_files_of_their_own(tmp_path):
     with MetricWriter(tmp_path) as writer:
         assert hook(None, 4, writer) == {} and hook.every == 4
     assert files == ["lora-0000004.safetensors"] and (tmp_path / "snapshots").is_dir()
+
+
+def test_the_shift_follows_the_square_root_of_the_tokens():
+    flow = FlowConfig(shift=5.0, shift_tokens=400)
+    assert [shift_for_tokens(flow, n).shift for n in (400, 1600, 100, 4)] == [5.0, 10.0, 2.5, 1.0]
+    assert shift_for_tokens(FlowConfig(shift=5.0), 9) == FlowConfig(shift=5.0)
+    with pytest.raises(ValueError, match="shift_tokens"):
+        FlowConfig(shift_tokens=-1)

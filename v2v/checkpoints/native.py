@@ -121,6 +121,7 @@ LATER_FIELDS = {
     configs.LoRAConfig: ("ranks", "rank_stabilized"),
     configs.ConditionConfig: ("reference", "context"),
     configs.FlowConfig: (
+        "shift_tokens",
         "guidance_reference",
         "guidance_source",
         "negative",

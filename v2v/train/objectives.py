@@ -6,6 +6,8 @@ loader.py -> **objectives** -> train_step.py
 Losses of the parts of a batch add up to that of the batch (diffusion/flow_matching.py), so that gradients can be accumulated.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from v2v.array_types import Array, Float, Latents, Tau
-from v2v.config import ModelConfig
+from v2v.config import FlowConfig, ModelConfig
 from v2v.data.batch import ClipBatch, EditBatch
 from v2v.diffusion.flow_matching import interpolate, sample_tau, tau_weight, total_weight, velocity_loss
 from v2v.models import lora
@@ -226,7 +228,16 @@ def _as_float32(latents: Latents | None) -> Latents | None:
 def _draw_noise(key: jax.Array, x0: Latents, cfg: ModelConfig) -> tuple[Tau, Latents]:
     """Draw flow times and noise for the latents of a batch."""
     tau_key, noise_key = jax.random.split(key)
-    return sample_tau(tau_key, x0.shape[0], cfg.flow), jax.random.normal(noise_key, x0.shape)
+    cells = zip(x0.shape[1:4], cfg.dit.patch, strict=True)
+    flow = shift_for_tokens(cfg.flow, math.prod(n // p for n, p in cells))
+    return sample_tau(tau_key, x0.shape[0], flow), jax.random.normal(noise_key, x0.shape)
+
+
+def shift_for_tokens(flow: FlowConfig, tokens: int) -> FlowConfig:
+    """Return flow settings whose shift is that for clips of so many tokens, and 1 at least."""
+    if not flow.shift_tokens:
+        return flow
+    return dataclasses.replace(flow, shift=max(1.0, flow.shift * math.sqrt(tokens / flow.shift_tokens)))
 
 
 def _losses_by_tau(error: Latents, tau: Tau) -> Metrics:
