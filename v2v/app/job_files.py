@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+from v2v.app.clip_files import read_facts
 from v2v.app.job import Job
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditRequest, EditSettings
@@ -11,8 +12,8 @@ from v2v.pipeline.settings import EditRequest, EditSettings
 # Roles of uploads, and the most common forms of their suffixes; others are stored without one.
 ROLES = ("video", "mask", "reference", "first_frame")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
-# Name of the result in a job's folder.
-OUTPUT = "output.mp4"
+# Names of the result in a job's folder.
+OUTPUT, PICTURE = "output.mp4", "output.png"
 _ID = re.compile(r"video_[0-9a-f]{32}")
 
 
@@ -51,8 +52,9 @@ class JobFiles:
         return self.root / id
 
     def output(self, id: str) -> Path:
-        """Return the path of a job's result."""
-        return self.folder(id) / OUTPUT
+        """Return the path of a job's result: a clip, or a picture where a picture was looked at before it was edited."""
+        facts = read_facts(self.folder(id))
+        return self.folder(id) / (PICTURE if facts is not None and facts["facts"]["frames"] == 1 else OUTPUT)
 
     def upload_path(self, id: str, role: str, sent_name: str) -> Path:
         """Return where an upload is stored: ROLE with the suffix that it was sent with, if that is a plain one."""

@@ -213,7 +213,8 @@ def build_server(
         path = files.output(id)
         if not path.is_file():
             raise ApiError(404, "expired", "the clip has been deleted")
-        return FileResponse(path, media_type="video/mp4", filename=f"{id}.mp4")
+        kind = "image/png" if path.suffix == ".png" else "video/mp4"
+        return FileResponse(path, media_type=kind, filename=f"{id}{path.suffix}")
 
     @app.post("/v1/videos/{id}/cancel")
     def cancel(id: str, request: Request) -> dict[str, Any]:

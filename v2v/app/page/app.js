@@ -8,7 +8,7 @@ import { TimeLeft, describeStage } from "./progress.js";
 import { Timeline } from "./timeline.js";
 
 const $ = (id) => document.getElementById(id);
-const player = new Player($("source"), $("result"));
+const player = new Player($("source"), $("result"), $("result-picture"));
 const painter = new Painter($("overlay"));
 const timeline = new Timeline($("timeline"));
 const history = new History($("jobs"), $("older"), $("history"));
@@ -124,8 +124,7 @@ async function showClip(clip, preview, getStrip) {
   setPlace("");
   rangeChanged();
   update();
-  const strip = URL.createObjectURL(await getStrip());
-  timeline.setStrip(strip);
+  timeline.setStrip(await createImageBitmap(await getStrip()), clip.thumbnails);
 }
 
 function sendFile(file) {
@@ -386,10 +385,9 @@ async function showResult(job) {
   setTool("look");
   setView("wipe");
   const name = `${state.name}-${job.prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-|-$/g, "")}`;
-  const isPicture = state.clip.frames === 1;
   URL.revokeObjectURL($("download").href);
   $("download").href = URL.createObjectURL(blob);
-  $("download").download = `${name || "edited"}${isPicture && blob.type === "image/png" ? ".png" : ".mp4"}`;
+  $("download").download = `${name || "edited"}${blob.type === "image/png" ? ".png" : ".mp4"}`;
 }
 
 function setJob(job) {

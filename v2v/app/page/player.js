@@ -1,8 +1,9 @@
 // The source and the edited clip, one over the other and in step; frames are shown by their number.
 
 export class Player extends EventTarget {
-  constructor(source, result) {
+  constructor(source, result, picture) {
     super();
+    this.picture = picture; // shown in place of the edited clip where that is a picture
     this.source = source;
     this.result = result;
     this.times = [0];
@@ -30,6 +31,13 @@ export class Player extends EventTarget {
   }
 
   async setResult(blob) {
+    this.clearResult();
+    if (blob.type.startsWith("image/")) {
+      this.picture.src = URL.createObjectURL(blob);
+      this.picture.hidden = false;
+      await this.picture.decode();
+      return;
+    }
     URL.revokeObjectURL(this.result.src);
     this.result.src = URL.createObjectURL(blob);
     this.result.hidden = false;
@@ -39,6 +47,9 @@ export class Player extends EventTarget {
   }
 
   clearResult() {
+    URL.revokeObjectURL(this.picture.src);
+    this.picture.removeAttribute("src");
+    this.picture.hidden = true;
     if (!this.result.src) return;
     URL.revokeObjectURL(this.result.src);
     this.result.removeAttribute("src");

@@ -12,18 +12,37 @@ export class Timeline extends EventTarget {
     this.count = 1;
     this.values = { start: 0, end: 1, position: 0 }; // end is the first frame that isn't edited
     this.describe = (frame) => `frame ${frame}`;
+    new ResizeObserver(() => this.#drawStrip()).observe(root);
     root.addEventListener("pointerdown", (event) => this.#drag(event));
     for (const [name, handle] of Object.entries(this.handles)) handle.addEventListener("keydown", (event) => this.#key(event, name));
   }
 
   reset(count, describe) {
     this.count = count;
+    this.thumbnails = null;
     this.describe = describe;
     this.values = { start: 0, end: count, position: 0 };
     this.#draw();
   }
 
-  setStrip(url) { this.strip.style.backgroundImage = url ? `url("${url}")` : ""; }
+  /** Show thumbnails: `picture` has `count` of them beside each other; as many as fit are shown. */
+  setStrip(picture, count) {
+    this.thumbnails = { picture, count };
+    this.#drawStrip();
+  }
+
+  #drawStrip() {
+    if (!this.thumbnails) return;
+    const { picture, count } = this.thumbnails, { strip } = this;
+    const scale = devicePixelRatio || 1, width = picture.width / count;
+    strip.width = Math.max(1, Math.round(strip.clientWidth * scale));
+    strip.height = Math.max(1, Math.round(strip.clientHeight * scale));
+    const shown = Math.max(1, Math.round(strip.width / (width * strip.height / picture.height)));
+    for (let i = 0; i < shown; i++) {
+      const from = Math.min(count - 1, Math.floor((i + 0.5) * count / shown));
+      strip.getContext("2d").drawImage(picture, from * width, 0, width, picture.height, i * strip.width / shown, 0, strip.width / shown, strip.height);
+    }
+  }
 
   get isWhole() { return this.values.start === 0 && this.values.end === this.count; }
 
