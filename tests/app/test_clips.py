@@ -1,6 +1,7 @@
 """Clips that lie on the server: previews, masks, jobs made of them, the command line, and what is closed to others."""
 
 import base64
+import dataclasses
 import shlex
 import time
 
@@ -10,17 +11,20 @@ import pytest
 
 from tests.app.test_server import BOB, Service
 from tests.example_clips import picture, write
+from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, read
 from v2v.app.access import Limits
 from v2v.app.clip_files import ClipFiles
 from v2v.app.edit_command import format_command
 from v2v.app.job import Job
 from v2v.app.mask_tasks import MaskTasks, read_order
+from v2v.app.model_choice import EditorShelf, read_adapter
 from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import read_page_files
 from v2v.cli import parsers
 from v2v.cli.edit import _settings
 from v2v.cli.main import COMMANDS
+from v2v.config import debug
 from v2v.language.abilities import Abilities, LookAbility
 from v2v.pipeline.settings import EditSettings
 
@@ -354,7 +358,7 @@ def test_the_page_and_nothing_else_is_sent_without_a_token(service):
 def test_the_command_line_says_what_the_job_does(settings, files, words):
     for prompt in ("make it sepia", '-anyway `rm` it\'s "quoted"'):
         job = Job("video_0", "ann", prompt, settings, {"video": "video.mov"} | files)
-        line = shlex.split(format_command(job, "embedded"))
+        line = shlex.split(format_command(job, PageInfo("embedded")))
         assert all(word in line for word in words), line
         args = parsers.build_parser(COMMANDS).parse_args(line[1:])
         assert (args.video, args.instruction, args.output) == ("video.mov", prompt, "edited.mp4")
@@ -364,3 +368,53 @@ def test_the_command_line_says_what_the_job_does(settings, files, words):
         assert (args.reference or [None])[0] == files.get("reference")
         asked = {name: value for name, value in settings.items() if name != "mask"}
         assert _settings(args) == EditSettings.of(**asked)
+
+
+def test_a_job_chooses_its_model_and_adapter(tmp_path, clip):
+    info = PageInfo(
+        "fake", others=("other",), adapters={"soft": "a/soft.safetensors", "x=1": "x.safetensors"}
+    )
+    service, loaded = Service(tmp_path, info=info), []
+
+    class Adapted(FakePretrained):
+        def with_lora(self, adapter, scale=1.0, transformer=None):
+            loaded.append((self.config.name, adapter, scale))
+            return self
+
+    def load(name):
+        loaded.append(name)
+        return EasyV2VEditor(Adapted(dataclasses.replace(debug(), name=name)))
+
+    shelf = EditorShelf(load("fake"), "fake", load, info.adapters)
+    service.worker._shelf = shelf
+    for fields in (
+        {"lora": "soft"},
+        {"lora": "soft=0.5", "model": "other"},
+        {"model": "other"},
+        {"model": "fake"},
+    ):
+        job = service.send(clip, **fields).json()
+        assert job["model"] == fields.get("model", "fake")
+        service.work()
+        assert service.tell(job["id"])["status"] == "completed", service.tell(job["id"])
+        if fields.get("lora") == "soft=0.5":
+            command = service.http.get(f"/v1/videos/{job['id']}/command").json()["command"]
+            assert command.endswith("--model other --lora a/soft.safetensors=0.5")
+    name = debug().name
+    assert loaded == [
+        "fake",
+        ("fake", "a/soft.safetensors", 1.0),
+        "other",
+        ("other", "a/soft.safetensors", 0.5),
+        "fake",
+    ], name
+    for fields in ({"lora": "/etc/passwd"}, {"lora": "soft=x"}, {"lora": "soft=inf"}, {"model": "third"}):
+        answer = service.send(clip, **fields)
+        assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(tuple(fields)), (
+            answer.text
+        )
+    assert read_adapter("x=1", info.adapters) == ("x=1", 1.0) and read_adapter("x=1=2", info.adapters) == (
+        "x=1",
+        2.0,
+    )
+    service.store.close()

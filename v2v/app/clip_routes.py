@@ -304,7 +304,7 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         """Tell the line that makes the same clip, and the files that it takes."""
         job = service.find_job(id, identify(request))
         output = f"edited{service.files.output(job.id).suffix}"
-        return {"command": format_command(job, service.info.model, output), "files": job.files}
+        return {"command": format_command(job, service.info, output), "files": job.files}
 
     @app.get("/v1/videos/{id}/files/{role}")
     def show_file(id: str, role: str, request: Request) -> FileResponse:

@@ -5,24 +5,29 @@ import shlex
 from typing import Any
 
 from v2v.app.job import Job
+from v2v.app.model_choice import read_adapter
+from v2v.app.page_info import PageInfo
 from v2v.pipeline.settings import DIFFUSERS_NAMES, EditSettings
 
 # Options whose flag says the opposite of the setting, or has no value.
 _FLAGS = {"preserve": (False, "--no-preserve"), "invert_mask": (True, "--invert-mask"), "anyway": (True, "--anyway")}  # fmt: skip
 
 
-def format_command(job: Job, model: str, output: str = "edited.mp4") -> str:
+def format_command(job: Job, info: PageInfo, output: str = "edited.mp4") -> str:
     """Return the line, quoted for a shell; it runs in a folder that holds the job's files under their names there.
 
     Args:
       job: the edit.
-      model: name of the model.
+      info: the model, others and adapters.
       output: file that the line writes.
     """
     defaults = dataclasses.asdict(EditSettings())
     options: list[str] = []
-    if model != "embedded":
+    if (model := job.settings.get("model", info.model)) != "embedded":
         options += ["--model", model]
+    if adapter := job.settings.get("lora"):
+        name, weight = read_adapter(adapter, info.adapters)
+        options += ["--lora", info.adapters[name] if weight == 1 else f"{info.adapters[name]}={weight}"]
     mask = job.files.get("mask", job.settings.get("mask"))
     for name, value in (
         ("--mask", mask),

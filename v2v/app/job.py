@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 Status = Literal["queued", "in_progress", "completed", "failed", "canceled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+# Settings that are no fields of `EditSettings`: names of a mask source or a box, of a model, and of an adapter.
+NAMES = ("mask", "model", "lora")
 FINAL: tuple[Status, ...] = ("completed", "failed", "canceled")
 
 
@@ -56,7 +58,7 @@ class Job:
         return {
             "id": self.id,
             "object": "video",
-            "model": model,
+            "model": self.settings.get("model", model),
             "status": self.status,
             "progress": round(self.progress),
             "stage": self.stage,

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from v2v.app.clip_files import read_facts
-from v2v.app.job import Job
+from v2v.app.job import NAMES, Job
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditRequest, EditSettings
 
@@ -74,7 +74,7 @@ class JobFiles:
         folder = self.folder(job.id)
         paths = {role: folder / name for role, name in job.files.items()}
         named_mask = job.settings.get("mask")
-        settings = {name: value for name, value in job.settings.items() if name != "mask"}
+        settings = {name: value for name, value in job.settings.items() if name not in NAMES}
         return EditRequest(
             paths["video"],
             job.prompt,

@@ -19,6 +19,7 @@ from typing import Any
 from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.job_store import JobStore
+from v2v.app.model_choice import EditorShelf
 from v2v.errors import InputError, collect_notes
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.progress import EditCanceledError, EditProgress
@@ -44,7 +45,14 @@ class Worker:
       name: its name in the store.
     """
 
-    def __init__(self, editor: EasyV2VEditor, store: JobStore, files: JobFiles, model: str):
+    def __init__(
+        self,
+        editor: EasyV2VEditor,
+        store: JobStore,
+        files: JobFiles,
+        model: str,
+        shelf: EditorShelf | None = None,
+    ):
         """Make a worker.
 
         Args:
@@ -52,9 +60,11 @@ class Worker:
           store: the queue.
           files: the jobs' files.
           model: name of the model, for webhooks.
+          shelf: editors of other models and of adapters, which jobs may choose; None for none.
         """
         self.name = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
         self._editor, self._store, self._files, self._model = editor, store, files, model
+        self._shelf = shelf
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -75,7 +85,7 @@ class Worker:
         notes: list[str] = []
         try:
             with self._renewed_lease(job), collect_notes() as notes:
-                result = self._editor.write(
+                result = self._find_editor(job).write(
                     self._files.request(job), self._files.output(job.id), progress=self._reporter(job)
                 )
             ended = self._store.end(job, self.name, notes=notes, report=dict(result.report))
@@ -93,6 +103,14 @@ class Worker:
             ended = self._store.end(job, self.name, error=text, notes=notes)
         if ended is not None and ended.webhook:
             threading.Thread(target=call_webhook, args=(ended, self._model), daemon=True).start()
+
+    def _find_editor(self, job: Job) -> EasyV2VEditor:
+        """Return the editor of a job.
+
+        Raises:
+          InputError: the model or adapter that it chooses can't be loaded.
+        """
+        return self._editor if self._shelf is None else self._shelf.find_editor(job.settings)
 
     def _reporter(self, job: Job) -> Callable[[EditProgress], None]:
         last = [0.0]

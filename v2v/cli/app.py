@@ -6,22 +6,28 @@ Imports nothing heavy before it runs, as `v2v --help` reads `add_arguments`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import secrets
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
 from v2v.errors import InputError
 from v2v.runtime import environment
+
+if TYPE_CHECKING:
+    from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
 
 EXAMPLES = """\
 examples:
   v2v app                                        opens the page in a browser
-  v2v app --model Wan-AI/Wan2.2-TI2V-5B-Diffusers --lora mine.safetensors
+  v2v app --model Wan-AI/Wan2.2-TI2V-5B-Diffusers --lora mine.safetensors --lora soft=other.safetensors
   v2v app --no-browser --port 8090               prints the address; over ssh: ssh -L 8090:127.0.0.1:8090 HOST
 """
 
@@ -39,11 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
     """
     parser.add_argument(
         "--model",
-        default=environment.MODEL.get(),
+        action="append",
+        default=[],
         metavar="MODEL",
-        help=f"{model_help} (default: $V2V_MODEL, or the packaged model)",
+        help=f"{model_help} (default: $V2V_MODEL, or the packaged model); repeat it for more to choose from, the first is loaded at once",
     )
-    parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {lora_help}")
+    parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="[NAME=]LORA",
+        help=f"adapter to choose from: {lora_help}; may be repeated",
+    )
     parser.add_argument(
         "--files",
         metavar="DIR",
@@ -77,9 +90,12 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     for name in ("max_upload", "max_seconds"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
+    model, *others = args.model or [environment.MODEL.get()]
+    adapters = name_adapters(args.lora)
     from v2v.app import access
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore
+    from v2v.app.model_choice import EditorShelf
     from v2v.app.server import build_server
     from v2v.app.worker import Worker
     from v2v.cli.edit import ModelOptions
@@ -95,17 +111,21 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     token = secrets.token_urlsafe(24)
     store = JobStore(f"sqlite:///{Path(files.root).resolve() / 'jobs.db'}")
     try:
-        adapters = ((args.lora, 1.0),) if args.lora else ()
         with listen(args.host, args.port) as listener:
-            options = ModelOptions(args.model, adapters=adapters, progress=not args.quiet)
-            editor = options.load_editor(jobs=True)
+
+            def load(name: str) -> EasyV2VEditor:
+                return ModelOptions(name, progress=not args.quiet).load_editor(jobs=True)
+
+            editor = load(model)
+            info = dataclasses.replace(describe_model(editor, model), others=tuple(others), adapters=adapters)
+            shelf = EditorShelf(editor, model, load, adapters)
             server = build_server(
                 store,
                 files,
-                model=args.model,
+                model=model,
                 tokens=access.Tokens({token: "me"}),
                 limits=limits,
-                info=describe_model(editor, args.model),
+                info=info,
             )
             host = args.host if is_local(args.host) or ":" not in args.host else f"[{args.host}]"
             address = f"http://{host}:{listener.getsockname()[1]}/#token={token}"
@@ -114,8 +134,25 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             if not args.no_browser and not webbrowser.open(address):
                 logger.info("v2v: no browser could be opened; open that address yourself")
             serve_until_stopped(
-                server, listener, Worker(editor, store, files, args.model), is_verbose=args.verbose
+                server, listener, Worker(editor, store, files, model, shelf), is_verbose=args.verbose
             )
     finally:
         store.close()
     return {"output": str(files.root)}
+
+
+def name_adapters(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the adapters of --lora by the names that the page shows, which are those of their files where none is given.
+
+    Raises:
+      InputError: two of one name.
+    """
+    adapters: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, file = argument.partition("=")
+        if not equals or Path(argument).exists():
+            name, file = Path(argument).stem, argument
+        if not name or not file or name in adapters:
+            raise InputError(f"--lora {argument}: expected NAME=FILE, each name once")
+        adapters[name] = file
+    return adapters

@@ -283,7 +283,8 @@ function planSoon() {
 async function plan() {
   const prompt = $("prompt").value.trim();
   let text = "", bad = false;
-  if (prompt && !$("anyway").checked) {
+  const isDefault = [state.info.model, ""].includes($("model-choice").value); // of others it isn't known what they can do
+  if (prompt && !$("anyway").checked && isDefault) {
     try {
       const mask = state.place === "paint" && painter.isEmpty ? "" : sourceName();
       const answer = await post("v1/instructions", { prompt, mask, reference: $("reference").files.length > 0 });
@@ -322,6 +323,8 @@ function readSettings() {
     if (timeline.values.end < player.count) settings.end = floorTime(timeline.values.end);
   }
   for (const [name, id] of [["model", "model-choice"], ["lora", "adapter"]]) if ($(id).value) settings[name] = $(id).value;
+  const weight = $("weight").value.trim();
+  if (settings.lora && weight) settings.lora += `=${weight}`;
   return settings;
 }
 
@@ -434,6 +437,10 @@ async function openJob(job) {
     for (const name of ["seed", "steps", "amount", "guidance"]) $(name).value = settings[name] ?? (name === "seed" ? 0 : "");
     $("anyway").checked = settings.anyway === true;
     $("preserve").checked = settings.preserve !== false;
+    $("model-choice").value = settings.model ?? state.info.model;
+    const [, adapter, weight] = /^(.*?)(?:=([-\d.e]+))?$/.exec(settings.lora ?? "");
+    $("adapter").value = adapter;
+    $("weight").value = weight ?? "";
     if (settings.start != null || settings.end != null) {
       $("start").value = settings.start ?? 0;
       $("end").value = settings.end ?? seconds(player.count);
@@ -526,6 +533,7 @@ $("end").addEventListener("change", typedRange);
 $("whole").addEventListener("click", () => { timeline.set("end", player.count); timeline.set("start", 0); rangeChanged(); });
 $("prompt").addEventListener("input", planSoon);
 $("anyway").addEventListener("change", planSoon);
+$("model-choice").addEventListener("change", planSoon);
 $("reference").addEventListener("change", showReference);
 $("reference-clear").addEventListener("click", () => { $("reference").value = ""; showReference(); });
 $("form").addEventListener("submit", (event) => { event.preventDefault(); startEdit(); });
@@ -636,6 +644,7 @@ async function begin() {
   }));
   fill("model-choice", info.models.length > 1 ? info.models : []);
   fill("adapter", info.adapters, "none");
+  $("weight").parentElement.hidden = !info.adapters.length;
   await history.load();
   const unfinished = history.jobs.find((job) => ["queued", "in_progress"].includes(job.status));
   if (unfinished) {

@@ -1,0 +1,76 @@
+"""Models and adapters that a job may choose by their names, out of those that whoever started the server named."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from v2v.errors import InputError
+from v2v.pipeline.editor import EasyV2VEditor
+
+
+class EditorShelf:
+    """The editor of each job: one model is in memory at a time, with the adapters that were chosen last."""
+
+    def __init__(
+        self,
+        editor: EasyV2VEditor,
+        model: str,
+        load: Callable[[str], EasyV2VEditor],
+        adapters: Mapping[str, str],
+    ):
+        """Take the model that is loaded.
+
+        Args:
+          editor: with that model.
+          model: its name.
+          load: loads another by its name.
+          adapters: files by name.
+        """
+        self._default, self._load, self._adapters = model, load, dict(adapters)
+        self._plain, self._model = editor, model
+        self._chosen, self._adapter = editor, ""
+
+    def find_editor(self, settings: Mapping[str, Any]) -> EasyV2VEditor:
+        """Return the editor that a job's settings choose by "model" and "lora".
+
+        Raises:
+          InputError: it can't be loaded.
+        """
+        model, adapter = settings.get("model", self._default), settings.get("lora", "")
+        if model != self._model:
+            # The other's memory is needed before the new one is there.
+            del self._plain, self._chosen
+            self._model = ""
+            try:
+                self._plain = self._load(model)
+            except BaseException:
+                self._plain = self._chosen = self._load(self._default)
+                self._model, self._adapter = self._default, ""
+                raise
+            self._model, self._chosen, self._adapter = model, self._plain, ""
+        if adapter != self._adapter:
+            name, weight = read_adapter(adapter, self._adapters) if adapter else ("", 1.0)
+            chosen = self._plain.with_model(self._plain.model)
+            if name:
+                chosen.load_lora_weights(self._adapters[name], weight)
+            self._chosen, self._adapter = chosen, adapter
+        return self._chosen
+
+
+def read_adapter(text: str, adapters: Mapping[str, str]) -> tuple[str, float]:
+    """Return the adapter and its weight of NAME or NAME=WEIGHT.
+
+    Raises:
+      InputError: no such adapter, or no such weight.
+    """
+    name, _, number = (text, "", "1") if text in adapters else text.rpartition("=")
+    if name not in adapters:
+        there = f"one of {', '.join(adapters)}" if adapters else "none, since this server offers none"
+        raise InputError(f"lora: expected {there}, got {text[:100]!r}")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not abs(weight) <= 100:
+        raise InputError(f"lora: expected a weight to 100 behind =, got {number[:40]!r}")
+    return name, weight
