@@ -202,7 +202,7 @@ def test_keyboard_alone_and_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     # Everything that can be pressed has a name.
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('button, input, select, textarea, canvas, [role=slider]')].filter(e => e.offsetParent && "
+        "[...document.querySelectorAll('button, input, select, textarea, canvas:not([aria-hidden]), [role=slider]')].filter(e => e.offsetParent && "
         "!(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"
     )
     assert unnamed == []

@@ -176,7 +176,7 @@ function rangeChanged() {
   const { start, end } = timeline.values;
   $("start").value = floorTime(start);
   $("end").value = floorTime(end);
-  $("whole").disabled = timeline.isWhole;
+  $("whole").hidden = timeline.isWhole;
   planSoon();
 }
 
@@ -291,7 +291,7 @@ async function plan() {
       text = answer.edits.length ? `Understood: ${answer.edits.join(", then ")}` : "";
     } catch (error) {
       if (error.status !== 400) return;
-      text = error.message;
+      text = forPage(error.message);
       bad = true;
     }
   }
@@ -463,9 +463,13 @@ async function openJob(job) {
 // Messages
 
 function showError(text) {
-  $("error").textContent = text;
+  $("error").textContent = forPage(text);
   $("error").hidden = !text;
+  if (text && $("plan").classList.contains("bad")) $("plan").textContent = ""; // once is enough
 }
+
+/** Messages name options of the command line; here they are boxes. */
+const forPage = (text) => text.replace(" (v2v edit --looks)", "").replace(/--anyway tries.*$/, "“Try the sentence” under More settings tries it all the same");
 
 function showBanner(text) {
   $("banner").textContent = text;
