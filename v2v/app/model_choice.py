@@ -28,7 +28,7 @@ class EditorShelf:
         """
         self._default, self._load, self._adapters = model, load, dict(adapters)
         self._plain, self._model = editor, model
-        self._chosen, self._adapter = editor, ""
+        self._adapted_editor, self._adapter = editor, ""
 
     def find_editor(self, settings: Mapping[str, Any]) -> EasyV2VEditor:
         """Return the editor that a job's settings choose by "model" and "lora".
@@ -39,22 +39,22 @@ class EditorShelf:
         model, adapter = settings.get("model", self._default), settings.get("lora", "")
         if model != self._model:
             # The other's memory is needed before the new one is there.
-            del self._plain, self._chosen
+            del self._plain, self._adapted_editor
             self._model = ""
             try:
                 self._plain = self._load(model)
             except BaseException:
-                self._plain = self._chosen = self._load(self._default)
+                self._plain = self._adapted_editor = self._load(self._default)
                 self._model, self._adapter = self._default, ""
                 raise
-            self._model, self._chosen, self._adapter = model, self._plain, ""
+            self._model, self._adapted_editor, self._adapter = model, self._plain, ""
         if adapter != self._adapter:
             name, weight = read_adapter(adapter, self._adapters) if adapter else ("", 1.0)
-            chosen = self._plain.with_model(self._plain.model)
+            editor = self._plain.with_model(self._plain.model)
             if name:
-                chosen.load_lora_weights(self._adapters[name], weight)
-            self._chosen, self._adapter = chosen, adapter
-        return self._chosen
+                editor.load_lora_weights(self._adapters[name], weight)
+            self._adapted_editor, self._adapter = editor, adapter
+        return self._adapted_editor
 
 
 def read_adapter(text: str, adapters: Mapping[str, str]) -> tuple[str, float]:
@@ -65,8 +65,8 @@ def read_adapter(text: str, adapters: Mapping[str, str]) -> tuple[str, float]:
     """
     name, _, number = (text, "", "1") if text in adapters else text.rpartition("=")
     if name not in adapters:
-        there = f"one of {', '.join(adapters)}" if adapters else "none, since this server offers none"
-        raise InputError(f"lora: expected {there}, got {text[:100]!r}")
+        expected = f"one of {', '.join(adapters)}" if adapters else "none, since this server offers none"
+        raise InputError(f"lora: expected {expected}, got {text[:100]!r}")
     try:
         weight = float(number)
     except ValueError:

@@ -61,12 +61,12 @@ class PageInfo:
         """
         model, adapter = texts.pop("model", self.model), texts.pop("lora", "")
         if model not in (self.model, *self.others):
-            known = " and ".join((self.model, *self.others))
-            raise InputError(f"model: this server has {known}; leave it out, or name one")
+            names = " and ".join((self.model, *self.others))
+            raise InputError(f"model: this server has {names}; leave it out, or name one")
         if adapter:
             read_adapter(adapter, self.adapters)
-        chosen = {"model": model} if model != self.model else {}
-        return chosen | ({"lora": adapter} if adapter else {})
+        choice = {"model": model} if model != self.model else {}
+        return choice | ({"lora": adapter} if adapter else {})
 
     def plan(self, sentence: str, has_mask: bool, has_text_mask: bool, has_reference: bool) -> list[str]:
         """Return what the model will be given for a sentence, one text an edit; empty where that is the sentence as typed.

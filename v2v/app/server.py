@@ -156,13 +156,13 @@ def build_server(
 
     def accept(id: str, owner: str, texts: dict[str, str], uploads: dict[str, UploadFile]) -> Job:
         prompt, webhook = read_prompt(texts.pop("prompt", None)), texts.pop("webhook", "")
-        chosen = service.info.take_choice(texts)
+        choice = service.info.take_choice(texts)
         address = urlsplit(webhook)
         if webhook and (address.scheme not in ("http", "https") or address.hostname not in webhook_hosts):
             raise InputError("webhook: this server tells no such address; see --webhook-host")
         files.folder(id).mkdir(mode=0o700)
         names, notes = service.link_files(owner, texts, files.folder(id)), []
-        settings = read_settings(texts) | chosen
+        settings = read_settings(texts) | choice
         if ("video" in uploads) == ("video" in names):
             raise InputError("video: expected the clip as a file, or the id of one as clip, got none or both")
         if "mask" in uploads and ("mask" in settings or "mask" in names):
