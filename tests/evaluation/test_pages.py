@@ -1,19 +1,24 @@
-"""Report and study page in a real browser, opened from disk. Skipped where there is no Chromium (Debian: `apt install chromium`)."""
+"""Report and pages of votes and training in a real browser. Skipped where there is no Chromium (Debian: `apt install chromium`)."""
 
 import json
 import shutil
+import socket
+import threading
 
 import numpy as np
 import pytest
+import uvicorn
 
 from tests.evaluation.sweeps import Shift, benchmark
 from tests.evaluation.test_training_report import write_run
+from v2v.app.vote_server import build_vote_server
 from v2v.evaluation import study, training_report
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
 from v2v.evaluation.sweep import report, results, runner
 from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
+from v2v.evaluation.vote_store import VoteStore
 from v2v.video.video import Video
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -49,7 +54,7 @@ def home(tmp_path_factory):
     outcome = results.build_results(run)
     (home / "results.json").write_text(json.dumps(outcome.to_json()))
     (home / "report.html").write_text(report.build_report(outcome, SweepCache(home / "cache")))
-    study.write_study(f"{home}:by 0", f"{home}:by 40", home / "study.html", SweepCache(home / "cache"))
+    study.write_study(f"{home}:by 0", f"{home}:by 40", home / "study", SweepCache(home / "cache"))
     return home
 
 
@@ -174,34 +179,52 @@ def test_a_narrow_screen_scrolls_tables_and_not_the_page(page, home):
     assert page.trouble == []
 
 
-def test_study_is_voted_on_and_saved(page, home, tmp_path):
-    page.goto(f"file://{home}/study.html")
-    page.wait_for_function(
-        "document.querySelectorAll('#screens canvas').length === 3 && players.length === 12"
-    )
-    count = page.evaluate("D.pairs.length")
-    assert count == 3 and page.locator("#after").is_disabled()
-    page.fill("#rater", "ann 1")
-    for k in range(count):
-        for row in page.locator(".choice").all():
-            row.locator("button[data-value=left]").click()
-        if k + 1 < count:
-            page.click("#after")
-            page.wait_for_function(
-                f"at === {k + 1} && document.querySelectorAll('#screens canvas').length === 3"
-            )
-    assert page.locator("#done").is_visible()
-    with page.expect_download() as download:
-        page.click("#save")
-    download.value.save_as(tmp_path / "votes.json")
-    outcome = study.score_votes(home / "study.key.json", [tmp_path / "votes.json"])
-    key = json.loads((home / "study.key.json").read_text())
-    left_share = sum(p["left"] == "A" for p in key["pairs"].values()) / count
-    assert outcome.votes == 9 and outcome.questions["quality"].shares["A"].mean == pytest.approx(left_share)
+def test_a_rater_votes_by_keys_while_the_server_comes_and_goes(page, home):
+    """What isn't confirmed is kept and sent again; a reload goes on where the rater was."""
+    folder = home / "study"
+    store = VoteStore(study.read_study(folder))
+    rater = store.add_rater("ann")
+    app, served = build_vote_server(study.read_study(folder), store), []
+
+    def start(port: int) -> int:
+        listener = socket.create_server(("127.0.0.1", port))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        served.append((server, thread))
+        return listener.getsockname()[1]
+
+    def stop() -> None:
+        server, thread = served.pop()
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+    port = start(0)
+    page.goto(f"http://127.0.0.1:{port}/r/{rater.token}")
+    page.wait_for_function("players.length === 12 && players.clips.length === 3")
+    assert page.locator("#after").is_disabled()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("document.getElementById('saved').textContent === 'all answers saved'")
+    stop()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.getElementById('saved').className === 'late'")
+    assert len(store.read_votes()) == 1
+    start(port)
+    page.wait_for_function("!unsent.length")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("at === 1 && !unsent.length")
+    assert [vote.choice for vote in store.read_votes()] == ["left", "tie", "right"]
     page.reload()
-    page.wait_for_function("document.querySelectorAll('#screens canvas').length === 3")
-    assert page.locator("#done").is_visible()  # the browser has kept the votes
-    assert page.trouble == []
+    page.wait_for_function("study && at === 1 && players.length === 12")
+    page.click(".choice >> nth=1 >> button[data-value=right]")
+    page.wait_for_function("!unsent.length")
+    assert store.read_votes()[-1].question == "preservation"
+    stop()
+    store.close()
+    # Its own requests, and those that found no server.
+    own = (f"http://127.0.0.1:{port}/", "Failed to load resource: net::ERR_")
+    assert [line for line in page.trouble if not line.startswith(own)] == []
 
 
 @pytest.mark.parametrize("width", [1300, 390])

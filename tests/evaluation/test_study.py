@@ -1,19 +1,28 @@
-"""The study: blind, shuffled, and scored right."""
+"""The study: blind, shuffled for each rater in a way of their own, and read right."""
 
+import csv
 import json
 import random
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
-from v2v.cli import eval, main
+from v2v.cli import main
 from v2v.errors import InputError
-from v2v.evaluation import study
+from v2v.evaluation import study, vote_results
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.calibration import read_ratings
+from v2v.evaluation.intervals import share
 from v2v.evaluation.metrics.builtin import FLICKER
+from v2v.evaluation.study import QUESTIONS, Study, StudyClip, StudyPair, Trial, plan_trials
 from v2v.evaluation.sweep import results, runner
 from v2v.evaluation.sweep.methods import EditingMethod
 from v2v.evaluation.sweep.sweep import Sweep
+from v2v.evaluation.vote_results import evaluate_votes, fleiss_kappa, krippendorff_alpha, outcome_of
+from v2v.evaluation.vote_store import Rater, Vote
+from v2v.video import video as codec
 
 
 @pytest.fixture(scope="module")
@@ -30,96 +39,161 @@ def swept(tmp_path_factory):
     return home
 
 
-def between(page, ident):
-    return json.loads(page.split(f'id="{ident}">')[1].split("</script>")[0])
+def imaginary_study(folder, count=24) -> Study:
+    clip = StudyClip("a.mp4", 3, 48, 32)
+    roles = {"source": clip, "A": clip, "B": clip}
+    pairs = [
+        StudyPair(f"p{k}", f"item{k}", f"kind{k % 2}", "x", 25.0, {**roles, **({"noise": clip} if k < 3 else {})})
+        for k in range(count)
+    ]  # fmt: skip
+    return Study(folder, "s", "runs/x:new", "runs/x:old", 0, pairs)
 
 
-def test_page_is_blind_shuffled_and_reproducible(swept, tmp_path):
-    out = tmp_path / "study.html"
-    page_info = study.write_study(
-        f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"), seed=3
-    )
-    assert page_info.pairs == 7  # one failed
-    page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
-    assert 'bright"' not in page.replace("brighten", "") and "item" not in json.dumps(between(page, "data"))
-    pairs = between(page, "data")["pairs"]
-    assert [key["pairs"][p["id"]]["item"] for p in pairs] != sorted(v["item"] for v in key["pairs"].values())
-    assert {v["left"] for v in key["pairs"].values()} == {"A", "B"}
-    assert len(between(page, "data")["questions"]) == 3
-    second_page = tmp_path / "again.html"
-    study.write_study(f"{swept}:bright", f"{swept}:dark", second_page, SweepCache(swept / "cache"), seed=3)
-    assert second_page.read_text() == page
-    study.write_study(
-        f"{swept}:bright", f"{swept}:dark", second_page, SweepCache(swept / "cache"), seed=4, limit=4
-    )
-    kinds = [v["kind"] for v in json.loads((tmp_path / "again.key.json").read_text())["pairs"].values()]
-    assert sorted(kinds) == ["brighten", "brighten", "dim", "dim"]
-
-
-def test_left_and_right_are_what_the_key_says(swept, tmp_path):
-    import base64
-
-    from v2v.video import video as codec
-
-    out = tmp_path / "study.html"
-    study.write_study(f"{swept}:bright", f"{swept}:dark", out, SweepCache(swept / "cache"))
-    page, key = out.read_text(), json.loads((tmp_path / "study.key.json").read_text())
-    media = between(page, "media")
-    for pair in between(page, "data")["pairs"]:
-        level = {}
-        for side in ("left", "right"):
-            (tmp_path / "clip.mp4").write_bytes(base64.b64decode(media[pair[side]]["data"]))
-            level[key["pairs"][pair["id"]][side]] = codec.read_video(tmp_path / "clip.mp4").frames[-1].mean()
-        assert level["A"] > level["B"] + 20
-
-
-def votes_of(key, rater, prefer, rng, chance=1.0):
-    answers_by_pair = {}
-    for name, pair in key["pairs"].items():
-        side = "left" if pair["left"] == prefer else "right"
-        answers_by_pair[name] = {q: side if rng.random() < chance else "tie" for q, _ in study.QUESTIONS}
-    return {"study": key["study"], "rater": rater, "votes": answers_by_pair}
-
-
-def test_scoring_command(swept, tmp_path, capsys):
-    rng, out = random.Random(0), tmp_path / "study.html"
-    assert main.main(["eval", "ab", f"{swept}:bright", f"{swept}:dark", "--out", str(out)]) == 0
-    key = json.loads((tmp_path / "study.key.json").read_text())
-    for rater in ("ann", "bob"):
-        (tmp_path / f"{rater}.json").write_text(json.dumps(votes_of(key, rater, "A", rng)))
-    half = votes_of(key, "cid", "B", rng)
-    half["votes"] = dict(list(half["votes"].items())[:3])
-    (tmp_path / "cid.json").write_text(json.dumps(half))
-    files = [str(tmp_path / f"{r}.json") for r in ("ann", "bob", "cid")]
-    args = ["eval", "votes", str(tmp_path / "study.key.json"), *files, "--out", str(tmp_path / "v.json")]
-    assert main.main(args) == 0
-    assert "bright" in capsys.readouterr().err
-    result = json.loads((tmp_path / "v.json").read_text())
-    assert result["raters"] == 3 and result["votes"] == 3 * (7 + 7 + 3) and result["unanswered"] == 12
-    q = result["questions"]["quality"]
-    assert q["A"]["mean"] == pytest.approx((4 + 3 * 2 / 3) / 7) and q["tie"]["mean"] == 0
-    assert q["A"]["low"] < q["A"]["mean"] < q["A"]["high"] <= 1
-    # The same rater twice, another study, a file that is no vote, the same side twice.
-    assert main.main([*args, "--json"]) == 0
-    assert main.main(["eval", "votes", args[2], files[0], files[0], "--out", "x.json"]) == 2
-    assert "voted in another file" in capsys.readouterr().err
-    (tmp_path / "bad.json").write_text(json.dumps({**half, "study": "other"}))
-    for bad in (str(tmp_path / "bad.json"), str(out)):
-        assert main.main(["eval", "votes", args[2], bad, "--out", "x.json"]) == 2
+def test_a_study_is_written_and_read(swept, tmp_path, capsys):
+    out = tmp_path / "study"
+    words = ["eval", "ab", f"{swept}:bright", f"{swept}:dark", "--out", str(out), "--json"]
+    assert main.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 7  # one failed
+    read = study.read_study(out)
+    assert read.methods == ("bright", "dark") and len(read.pairs) == 7
+    order = [pair.item for pair in read.pairs]
+    assert order != sorted(order) and main.main(words) == 0 and study.read_study(out) == read
+    for pair in read.pairs[:2]:
+        levels = {
+            role: codec.read_video(out / "clips" / clip.file).frames[-1] for role, clip in pair.clips.items()
+        }
+        assert levels["A"].mean() > levels["B"].mean() + 20
+    assert levels.keys() == {"source", "A", "B"} and "noise" in read.pairs[0].clips
+    # Another study would take over the votes.
+    assert main.main([*words, "--seed", "4"]) == 2 and "another study" in capsys.readouterr().err
+    cache = SweepCache(swept / "cache")
+    some = study.write_study(f"{swept}:bright", f"{swept}:dark", tmp_path / "b", cache, seed=4, limit=4)
+    assert sorted(pair.kind for pair in some.pairs) == ["brighten", "brighten", "dim", "dim"]
     for sides in ((f"{swept}:bright",) * 2, (f"{swept}:bright", f"{swept}:none"), (str(swept), "x")):
         with pytest.raises(InputError):
-            study.write_study(*sides, out, SweepCache(swept / "cache"))
-    assert "ab A B" in eval.ABOUT or "eval ab" in eval.ABOUT
+            study.write_study(*sides, tmp_path / "c", cache)
 
 
-def test_alpha_against_worked_values():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: "{",
+        lambda d: [],
+        lambda d: {**d, "pairs": [7]},
+        lambda d: {**d, "pairs": [{**d["pairs"][0], "clips": 7}]},
+        lambda d: {
+            **d,
+            "pairs": [
+                {**d["pairs"][0], "clips": {"A": {"file": "../x", "frames": 1, "width": 1, "height": 1}}}
+            ],
+        },
+        lambda d: {**d, "seed": "x"},
+    ],
+)
+def test_a_damaged_study_is_refused(swept, tmp_path, change):
+    study.write_study(f"{swept}:bright", f"{swept}:dark", tmp_path, SweepCache(swept / "cache"), limit=1)
+    file = tmp_path / study.STUDY_FILE
+    value = change(json.loads(file.read_text()))
+    file.write_text(value if isinstance(value, str) else json.dumps(value))
+    with pytest.raises(InputError, match="study.json: "):
+        study.read_study(tmp_path)
+    with pytest.raises(InputError, match="v2v eval ab"):
+        study.read_study(tmp_path / "none")
+
+
+def test_every_rater_sees_all_pairs_in_an_order_of_their_own(tmp_path):
+    made = imaginary_study(tmp_path)
+    plans = {name: plan_trials(made, name) for name in ("ann", "bob")}
+    assert plans["ann"] == plan_trials(made, "ann") != plans["bob"]
+    for trials in plans.values():
+        kinds = Counter(trial.kind for trial in trials)
+        assert kinds == {"pair": 24, "repeat": 2, "check": 3}
+        assert {t.pair for t in trials if t.kind == "pair"} == {pair.id for pair in made.pairs}
+        assert {t.left for t in trials if t.kind == "pair"} == {"A", "B"}
+        for k, trial in enumerate(trials):
+            if trial.kind == "repeat":
+                first = next(n for n, t in enumerate(trials) if t.kind == "pair" and t.pair == trial.pair)
+                assert k - first >= 4 and (trial.left, trial.right) == (
+                    trials[first].right,
+                    trials[first].left,
+                )
+            assert ("noise" in (trial.left, trial.right)) == (trial.kind == "check")
+    sides = Counter(t.left for n in range(200) for t in plan_trials(made, f"r{n}") if t.kind == "pair")
+    assert abs(sides["A"] / sum(sides.values()) - 0.5) < 0.03
+
+
+def votes_of(rater: Rater, decide) -> list[Vote]:
+    """Return all votes of a rater; `decide` returns A, B, tie or noise for a trial and a question."""
+    votes = []
+    for number, trial in enumerate(rater.trials):
+        for question, _ in QUESTIONS:
+            outcome = decide(trial, question)
+            choice = "tie" if outcome == "tie" else "left" if trial.left == outcome else "right"
+            votes.append(Vote(rater.name, number, trial, question, choice, 5.0))
+    return votes
+
+
+def test_votes_are_evaluated(tmp_path):
+    made, rng = imaginary_study(tmp_path), random.Random(0)
+    raters = [Rater(name, name, plan_trials(made, name)) for name in ("ann", "bob", "blind")]
+
+    def prefer(trial: Trial, question: str) -> str:
+        if trial.kind == "check":
+            return "tie" if question == "instruction" else "A" if "A" in (trial.left, trial.right) else "B"
+        return {"quality": "A", "preservation": "tie"}.get(question) or (
+            "A" if int(trial.pair[1:]) % 4 else "B"
+        )
+
+    votes = votes_of(raters[0], prefer) + votes_of(raters[1], prefer)
+    votes += votes_of(raters[2], lambda trial, _: rng.choice((trial.left, trial.right)))
+    result = evaluate_votes(made, raters, votes)
+    assert [rater.left_out for rater in result.raters] == [False, False, True]
+    assert result.raters[0].consistent == result.raters[0].repeated == 6 and result.raters[0].checks == 6
+    quality, preservation = result.questions["quality"], result.questions["preservation"]
+    assert quality.votes == 48 and quality.is_clear and quality.shares["A"].mean == 1 > quality.preference.low
+    assert preservation.preference.mean == 0.5 and not preservation.is_clear
+    mixed = result.questions["instruction"]
+    assert (
+        mixed.preference == share([float(k % 4 > 0) for k in range(24)]) and mixed.alpha == mixed.kappa == 1
+    )
+    assert mixed.by_kind["kind1"].mean == 1 and mixed.by_kind["kind1"].low != mixed.by_kind["kind1"].low
+    few = replace(made, pairs=made.pairs[:20])
+    half = [v for v in votes if int(v.trial.pair[1:]) < 20]
+    assert not evaluate_votes(few, raters, half).questions["quality"].is_clear
+    page = vote_results.build_vote_report(result)
+    assert "A is preferred" in page and "left out" in page and "no clear difference" in page
+    file = tmp_path / "ratings.csv"
+    file.write_text(vote_results.format_ratings(result, "quality"))
+    ratings = read_ratings(file)
+    assert len(ratings) == 24 * 2 * 2 and {r.score for r in ratings if r.method == "new"} == {1.0}
+    file.write_text(vote_results.format_ratings(result))
+    rows = [row for row in csv.DictReader(file.open()) if row["item"] == "item0" and row["method"] == "new"]
+    assert {float(row["score"]) for row in rows} == {0.5}  # lost, tied and won
+    assert outcome_of(replace(votes[0], choice="tie")) == "tie"
+
+
+def test_names_of_raters_and_methods_are_text_in_the_report(tmp_path):
+    made = replace(imaginary_study(tmp_path), a="<script>:x", b="b:x")
+    rater = Rater("t", "<b>ann", plan_trials(made, "ann"))
+    page = vote_results.build_vote_report(evaluate_votes(made, [rater], []))
+    assert "<script>:" not in page and "<b>ann" not in page and made.methods == (made.a, made.b)
+
+
+def test_agreement_against_worked_values():
     # Perfect agreement, and Krippendorff's published example of nominal data with missing votes
     # ("Computing Krippendorff's Alpha-Reliability", 2011, section C: alpha = 0.691 for two observers, 10 units).
-    assert study.krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1
+    assert krippendorff_alpha([["a", "a"], ["b", "b"]]) == fleiss_kappa([["a", "a"], ["b", "b"]]) == 1
     first = "a a b b d c c c e d d a".split()
     second = "b a b b b c c c e d d d".split()
-    assert study.krippendorff_alpha(list(zip(first, second, strict=True))) == pytest.approx(0.692, abs=0.001)
-    assert study.krippendorff_alpha([["a"], ["b"]]) is None and study.krippendorff_alpha([["a", "a"]]) is None
+    assert krippendorff_alpha(list(zip(first, second, strict=True))) == pytest.approx(0.692, abs=0.001)
+    for measure in (krippendorff_alpha, fleiss_kappa):
+        assert measure([["a"], ["b"]]) is None and measure([["a", "a"]]) is None
+    # Fourteen raters, ten items, five answers: Fleiss' kappa is 0.210.
+    counts = (
+        "0 0 0 0 14|0 2 6 4 2|0 0 3 5 6|0 3 9 2 0|2 2 8 1 1|7 7 0 0 0|3 2 6 3 0|2 5 3 2 2|6 5 2 1 0|0 2 2 3 7"
+    )
+    items = [[k for k, n in enumerate(map(int, row.split())) for _ in range(n)] for row in counts.split("|")]
+    assert fleiss_kappa(items) == pytest.approx(0.210, abs=0.001)
     rng = random.Random(1)
     chance = [[rng.choice("abc") for _ in range(3)] for _ in range(3000)]
-    assert abs(study.krippendorff_alpha(chance)) < 0.03
+    assert abs(krippendorff_alpha(chance)) < 0.03 and abs(fleiss_kappa(chance)) < 0.03

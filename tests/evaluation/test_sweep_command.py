@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from v2v.cli import eval, main
+from v2v.cli import eval, main, votes
 from v2v.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -134,22 +134,30 @@ def request_of(*words):
     return eval.parse_request(parser.parse_args(words), progress=False)
 
 
-def test_a_command_line_becomes_one_of_four_requests(tmp_path):
+def test_a_command_line_becomes_a_request(tmp_path):
     out = tmp_path / "out"
     sweep = request_of("s.py", "--out", str(out), "--compat", "editverse", "--export", "a=b", "--export", "c")
     assert sweep == eval.SweepRequest(
         Path("s.py"), out, compat="editverse", exports=[eval.Export("a", "b"), eval.Export("c", "")]
     )
-    page = tmp_path / "page.html"
-    study = request_of("ab", "x:a", "y:b", "--out", str(page), "--pairs", "3", "--cache", "work")
-    assert study == eval.StudyRequest("x:a", "y:b", page, Path("work"), pairs=3)
-    votes = request_of("votes", "key.json", "1.json", "2.json", "--out", "votes.json")
-    assert votes == eval.VotesRequest(Path("key.json"), [Path("1.json"), Path("2.json")], Path("votes.json"))
+    folder = tmp_path / "study"
+    study = request_of("ab", "x:a", "y:b", "--out", str(folder), "--pairs", "3", "--cache", "work")
+    assert study == eval.StudyRequest("x:a", "y:b", folder, Path("work"), pairs=3)
+    vote = request_of("vote", "study", "--serve", "--raters", "ann, bob", "--public", "https://x/")
+    assert vote == votes.VoteRequest(Path("study"), True, ["ann", "bob"], public="https://x")
+    assert request_of("vote", "study", "--serve", "--raters", "2").raters == ["rater 1", "rater 2"]
     out.write_text("a file")
     for words, message in (
-        (("ab", "x:a", "--out", str(page)), "expected two sides"),
-        (("ab", "x:a", "y:b", "--out", str(out)), "ends in .html"),
-        (("votes", "key.json", "--out", "v.json"), "at least one file"),
+        (("ab", "x:a", "--out", str(folder)), "expected two sides"),
+        (("ab", "x:a", "y:b", "--out", str(out)), "expected a folder for the study"),
+        (("a.py",), "expected --out"),
+        (("vote", "study"), "--serve or --report"),
+        (("vote", "study", "--serve", "--report"), "--serve or --report"),
+        (("vote", "study", "--report", "--raters", "2"), "leave it out"),
+        (("vote", "study", "--serve", "--raters", "0"), "expected 1 to 1000"),
+        (("vote", "study", "--serve", "--raters", "ann,,bob"), "names with commas"),
+        (("vote", "study", "--serve", "--port", "70000"), "expected 0 to 65535"),
+        (("vote", "study", "--serve", "--public", "votes.org"), "begins with http"),
         (("a.py", "b.py", "--out", "o"), "expected one sweep, got 2 words"),
         (("a.py", "--out", str(out)), "expected a folder for results"),
     ):

@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-import sqlalchemy.event
-import sqlalchemy.exc
 
 from v2v.app.job import FINAL, Job, Status
-from v2v.errors import InputError
+from v2v.runtime.database import open_database
 
 # Seconds that a claim lasts without being renewed.
 LEASE = 60.0
@@ -62,16 +60,7 @@ class JobStore:
           InputError: the address is malformed, its driver isn't installed, or nothing answers.
         """
         self.lease, self._clock = lease, clock
-        try:
-            self._engine = sa.create_engine(address, pool_pre_ping=True)
-            if self._engine.dialect.name == "sqlite":
-                sqlalchemy.event.listen(self._engine, "connect", _configure_sqlite)
-            _METADATA.create_all(self._engine)
-        except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-            text = " ".join(str(error).split())
-            raise InputError(
-                f"--store {address.split('@')[-1]}: expected a database, got: {text[:300]}; such as sqlite:///jobs.db"
-            ) from None
+        self._engine = open_database(address, _METADATA, f"--store {address.split('@')[-1]}")
 
     def close(self) -> None:
         """Close all connections."""
@@ -233,9 +222,3 @@ def _to_job(row: Any) -> Job:
     names = [field.name for field in dataclasses.fields(Job) if field.name not in _DETAILS]
     details = json.loads(row["details"])
     return Job(**{name: row[name] for name in names}, **details | {"notes": tuple(details["notes"])})
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    """Let readers and a writer work at the same time, writers wait for each other, and a commit reach the disk."""
-    for pragma in ("journal_mode=WAL", "busy_timeout=30000", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")

@@ -1,4 +1,4 @@
-"""`v2v eval`: a sweep, the difference between two, a study page, the evaluation of its votes, or the agreement of scores with people.
+"""`v2v eval`: a sweep, the difference between two, a study for people to vote on, its votes, or the agreement of scores with people.
 
 `parse_request` turns the command line into one of five requests; nothing after it sees the parsed arguments. Nothing heavy is imported
 before a request is run, because `v2v --help` calls `add_arguments`.
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from v2v.cli import user_module
+from v2v.cli import user_module, votes
 from v2v.errors import InputError
 from v2v.evaluation.cache import WORK, Work
 
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 ABOUT = """\
 examples:
   v2v eval sweep_embedded --out runs/sweep                      run a sweep that comes with v2v, or a Python file of yours
-  v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study.html
-                                                                blind page for people to vote on; its key is study.key.json
+  v2v eval ab "runs/s:guidance 2" "runs/s:guidance 4" --out study
+                                                                a blind comparison for people to vote on
+  v2v eval vote study --serve --raters ann,bob                  serve it: a link for each rater; stop and start it at any time
+  v2v eval vote study --report                                  what the votes say: report.html, votes.json, ratings.csv
   v2v eval diff runs/before runs/after --out diff.md            what changed between two runs, item by item
-  v2v eval calibrate ratings.csv --out runs/sweep               how far metrics and judges agree with people; reports say so
-  v2v eval votes study.key.json votes-*.json --out votes.json   what the votes say
+  v2v eval calibrate study/ratings.csv --out runs/sweep         how far metrics and judges agree with people; reports say so
 """
 
 
@@ -139,12 +140,12 @@ class DiffRequest:
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """`v2v eval ab A B`: write a study page.
+    """`v2v eval ab A B`: write a study.
 
     Attributes:
       a: first side, "FOLDER:method".
       b: second side.
-      out: the page.
+      out: its folder.
       cache: folder of finished work; None for the one of the first side's sweep.
       pairs: number of items; None for all.
       seed: of the shuffling.
@@ -156,21 +157,6 @@ class StudyRequest:
     cache: Path | None = None
     pairs: int | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class VotesRequest:
-    """`v2v eval votes KEY FILES`: evaluate the votes of a study.
-
-    Attributes:
-      key: the study's key.
-      files: files of votes.
-      out: file of the result.
-    """
-
-    key: Path
-    files: Sequence[Path]
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -186,7 +172,7 @@ class CalibrateRequest:
     run: Path
 
 
-EvalRequest = SweepRequest | DiffRequest | StudyRequest | VotesRequest | CalibrateRequest
+EvalRequest = SweepRequest | DiffRequest | StudyRequest | votes.VoteRequest | CalibrateRequest
 
 
 class _ListMetrics(argparse.Action):
@@ -208,13 +194,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         metavar="WHAT",
         nargs="+",
-        help="a sweep (its name or Python file), or ab, diff, calibrate or votes with its files: see the examples",
+        help="a sweep (its name or Python file), or ab, vote, diff or calibrate with its files: see the examples",
     )
     parser.add_argument(
         "--out",
-        required=True,
         metavar="DIR",
-        help="folder for results, report and cache, for calibrate that of the run; a file for ab, diff and votes",
+        help="folder for results, report and cache, for ab of the study, for calibrate that of the run; a file for diff; vote needs none",
     )
     parser.add_argument(
         "--list-metrics", action=_ListMetrics, nargs=0, help="print the metrics and the rubrics of judges"
@@ -235,6 +220,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", action="append", default=[], metavar="METHOD=DIR", help="also write a method's outputs in the benchmark's own layout; may be repeated")  # fmt: skip
     parser.add_argument("--pairs", type=int, metavar="N", help="ab: how many items (default: all)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="ab: of the shuffling (default: 0)")
+    votes.add_arguments(parser)
     parser.add_argument("--report-mb", type=float, default=60, metavar="N", help="megabytes of clips in the report (default: 60)")  # fmt: skip
 
 
@@ -248,13 +234,18 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
     Raises:
       InputError: words that make no request, or an output of the wrong kind.
     """
-    command, out = args.what[0], Path(args.out)
+    command = args.what[0]
+    if command == "vote":
+        return votes.parse_request(args)
+    if not args.out:
+        raise InputError(f"eval {command}: expected --out, where the result is written")
+    out = Path(args.out)
     cache = Path(args.cache) if args.cache else None
     if command == "ab":
         if len(args.what) != 3:
             raise InputError(f"eval ab: expected two sides, FOLDER:method each, got {len(args.what) - 1}")
-        if out.suffix != ".html":
-            raise InputError(f"{out}: expected a name that ends in .html for the study page")
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out}: expected a folder for the study, got a file; name another with --out")
         return StudyRequest(args.what[1], args.what[2], out, cache, args.pairs, args.seed)
     if command == "diff":
         if len(args.what) != 3:
@@ -264,10 +255,6 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         if len(args.what) != 2:
             raise InputError(f"eval calibrate: expected one table of ratings, got {len(args.what) - 1}")
         return CalibrateRequest(Path(args.what[1]), out)
-    if command == "votes":
-        if len(args.what) < 3:
-            raise InputError("eval votes: expected the study's key and at least one file of votes")
-        return VotesRequest(Path(args.what[1]), [Path(file) for file in args.what[2:]], out)
     if args.shared and args.fresh:
         raise InputError(
             "--shared: can't be combined with --fresh, as each process would do all anew; use another --cache"
@@ -339,8 +326,8 @@ def run_eval(request: EvalRequest) -> dict[str, Any]:
     """
     if isinstance(request, StudyRequest):
         return _write_study(request)
-    if isinstance(request, VotesRequest):
-        return _score_votes(request)
+    if isinstance(request, votes.VoteRequest):
+        return votes.run(request)
     if isinstance(request, DiffRequest):
         return _compare_runs(request)
     if isinstance(request, CalibrateRequest):
@@ -353,18 +340,10 @@ def _write_study(request: StudyRequest) -> dict[str, Any]:
     from v2v.evaluation.cache import SweepCache
 
     cache = SweepCache(request.cache or Path(request.a.rpartition(":")[0]) / "cache")
-    page = study.write_study(request.a, request.b, request.out, cache, seed=request.seed, limit=request.pairs)
-    return {"output": str(request.out), "pairs": page.pairs, "key": str(page.key)}
-
-
-def _score_votes(request: VotesRequest) -> dict[str, Any]:
-    from v2v.evaluation import study
-    from v2v.evaluation.cache import write_text_atomically
-
-    votes = study.score_votes(request.key, request.files)
-    write_text_atomically(request.out, json.dumps(votes.to_json(), indent=1))
-    print(votes.format(), file=sys.stderr)
-    return {"output": str(request.out), **votes.to_json()}
+    result = study.write_study(
+        request.a, request.b, request.out, cache, seed=request.seed, limit=request.pairs
+    )
+    return {"output": str(request.out), "pairs": len(result.pairs), "study": result.id}
 
 
 def _compare_runs(request: DiffRequest) -> dict[str, Any]:

@@ -230,8 +230,6 @@ def serve_until_stopped(
     """
     import uvicorn
 
-    from v2v.app.worker import WorkerThread
-
     # Its own configuration of logging would close the handlers that are there.
     config = uvicorn.Config(
         app,
@@ -240,7 +238,11 @@ def serve_until_stopped(
         log_config=None,
         server_header=False,
     )
-    thread = WorkerThread.start(worker) if worker else None
+    thread = None
+    if worker is not None:  # else nothing needs JAX
+        from v2v.app.worker import WorkerThread
+
+        thread = WorkerThread.start(worker)
     try:
         with raised_signals():
             uvicorn.Server(config).run(sockets=[listener])

@@ -1,125 +1,147 @@
-"""Blind pairwise comparison by people: the page, its key, and the evaluation of votes.
+"""Blind pairwise comparison by people: the study folder, and which pairs a rater sees in which order.
 
-`write_study` writes one HTML file with source, left and right edit on one clock and the paper's three questions (EasyV2V, Fig. V): which edit
-follows the instruction better, preserves the remainder better, looks better. The order of items and the sides are shuffled by a seed. Which
-side is which method is only in the key, a file beside the page that raters do not get.
+`write_study` writes a folder: study.json, and small copies of source and edits in clips/. `v2v eval vote STUDY --serve` lets people vote
+(`v2v/app/vote_server.py`), with the paper's three questions (EasyV2V, Fig. V): which edit follows the instruction better, preserves the remainder
+better, looks better. Votes lie in the folder too (vote_store.py); vote_results.py says what they tell.
 
-`score_votes` joins the key and files of votes. A vote counts for a method, or as a tie. Shares are over items: an item's share is the mean
-over its raters, so that an item with many votes does not outweigh the others. Intervals are `intervals.share`. Agreement is Krippendorff's alpha for nominal data, 1 = all alike, 0 = as by chance:
+`plan_trials` shuffles pairs and sides for each rater, always in the same way for the same study and name, and mixes in
 
-    alpha = 1 - D_o / D_e,    D_o = sum over items of disagreeing ordered pairs / (raters of the item - 1),   both per vote,
-    D_e = disagreeing ordered pairs among all votes / (number of votes - 1).
+- checks: one side is an edit, the other noise. Who doesn't see that isn't watching;
+- repeats: a pair that comes again with its sides exchanged, by which a rater is compared with themselves.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import random
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+import numpy as np
 
 from v2v.errors import InputError
-from v2v.evaluation import intervals
-from v2v.evaluation.cache import SweepCache, digest, write_text_atomically
-from v2v.evaluation.html_page import fill_page
-from v2v.evaluation.intervals import Interval
+from v2v.evaluation.cache import SweepCache, atomic_path, digest, write_text_atomically
 from v2v.evaluation.metrics.clips import Clip
 from v2v.evaluation.sweep.report import encode_preview
 from v2v.runtime import text_files
+from v2v.video import video as codec
 
 QUESTIONS = (
     ("instruction", "Which edit does better what the sentence asks?"),
     ("preservation", "Which edit keeps better what should stay as it was?"),
     ("quality", "Which edit looks better?"),
 )
+STUDY_FILE, CLIP_FOLDER = "study.json", "clips"
 # Longest side of the clips in pixels.
 PREVIEW_SIDE = 640
-CHOICES = ("A", "tie", "B")
+# A check and a repeat for so many pairs; no repeats among fewer than the last.
+PAIRS_PER_CHECK, PAIRS_PER_REPEAT, FEWEST_PAIRS_WITH_REPEATS = 8, 12, 6
+# Side of a square of the noise in checks, in pixels.
+NOISE_SQUARE = 16
+
+Role = Literal["source", "left", "right"]
+# What stands on a side: an edit by A or B, or the noise of a check.
+Side = Literal["A", "B", "noise"]
+TrialKind = Literal["pair", "check", "repeat"]
 
 
 @dataclass(frozen=True)
-class StudyPage:
-    """A study that was written.
+class StudyClip:
+    """A small copy of a clip.
 
     Attributes:
-      pairs: number of comparisons.
-      key: path of the key.
+      file: its name in clips/.
+      frames: number of frames.
+      width: in pixels.
+      height: in pixels.
     """
 
-    pairs: int
-    key: Path
+    file: str
+    frames: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
-class QuestionResult:
-    """The votes on one question.
+class StudyPair:
+    """Two edits of one item.
 
     Attributes:
-      votes: number of votes.
-      items: items with a vote.
-      alpha: Krippendorff's alpha, or None where it is undefined.
-      shares: share of each of CHOICES over items; None without votes.
+      id: its name in the study.
+      item: id of the item.
+      kind: the item's kind.
+      instruction: what was asked.
+      fps: frames a second of the clips.
+      clips: by "source", "A" and "B", and of pairs that serve as checks "noise".
     """
 
-    votes: int
-    items: int
-    alpha: float | None
-    shares: dict[str, Interval | None]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values; the shares are under their choices."""
-        shares = {choice: share and share._asdict() for choice, share in self.shares.items()}
-        return {"votes": self.votes, "items": self.items, "alpha": self.alpha, **shares}
+    id: str
+    item: str
+    kind: str
+    instruction: str
+    fps: float
+    clips: Mapping[str, StudyClip]
 
 
 @dataclass(frozen=True)
-class VoteResult:
-    """The evaluation of a study.
+class Study:
+    """A study.
 
     Attributes:
-      a: the method called A.
-      b: the method called B.
-      raters: number of raters.
-      questions: results by question.
-      votes: number of answered questions.
-      unanswered: number of others.
+      folder: where it lies.
+      id: hash of what is compared.
+      a: the side called A, "SWEEP-FOLDER:method".
+      b: the side called B.
+      seed: of the order of items.
+      pairs: what is compared.
     """
 
+    folder: Path
+    id: str
     a: str
     b: str
-    raters: int
-    questions: dict[str, QuestionResult]
-    votes: int
-    unanswered: int
+    seed: int
+    pairs: Sequence[StudyPair]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "A": self.a,
-            "B": self.b,
-            "raters": self.raters,
-            "questions": {name: question.to_json() for name, question in self.questions.items()},
-            "votes": self.votes,
-            "unanswered": self.unanswered,
-        }
+    def pair(self, id: str) -> StudyPair:
+        """Return the pair of an id."""
+        return next(pair for pair in self.pairs if pair.id == id)
 
-    def format(self) -> str:
-        """Return a table for people."""
-        lines = [
-            f"A = {self.a}",
-            f"B = {self.b}",
-            f"{self.raters} raters, {self.votes} votes, {self.unanswered} questions unanswered",
-            "",
-            f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'items':<7}agreement (alpha)",
-        ]
-        for name, question in self.questions.items():
-            cells = "".join(f"{_format_share(question.shares[choice]):<18}" for choice in CHOICES)
-            alpha = "one rater an item" if question.alpha is None else f"{question.alpha:.2f}"
-            lines.append(f"{name:<14}{cells}{question.items:<7}{alpha}")
-        return "\n".join(lines)
+    def clip_file(self, trial: Trial, role: Role) -> Path:
+        """Return the file that a rater sees in a trial."""
+        clip = self.pair(trial.pair).clips["source" if role == "source" else trial.side(role)]
+        return self.folder / CLIP_FOLDER / clip.file
+
+    @property
+    def methods(self) -> tuple[str, str]:
+        """Return the names of the methods; with their folders where both are called the same."""
+        names = self.a.rpartition(":")[2], self.b.rpartition(":")[2]
+        return names if names[0] != names[1] else (self.a, self.b)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One screen of a rater.
+
+    Attributes:
+      pair: id of the pair.
+      kind: why it is shown.
+      left: what stands on the left.
+      right: what stands on the right.
+    """
+
+    pair: str
+    kind: TrialKind
+    left: Side
+    right: Side
+
+    def side(self, role: Role) -> Side:
+        """Return what stands on a side."""
+        return self.left if role == "left" else self.right
 
 
 @dataclass(frozen=True)
@@ -132,19 +154,19 @@ class _Side:
 
 def write_study(
     a: str, b: str, out: Path, cache: SweepCache, *, seed: int = 0, limit: int | None = None
-) -> StudyPage:
-    """Write the study page of two methods and its key.
+) -> Study:
+    """Write a study of two methods.
 
     Args:
       a: first side, "SWEEP-FOLDER:method" of a finished sweep.
       b: second side; of the same sweep or of another one over the same items.
-      out: the page; the key gets its name with .key.json.
+      out: its folder.
       cache: the sweep cache with the previews.
-      seed: of the order of items and sides.
+      seed: of the order of items.
       limit: number of items, evenly from all kinds; None for all.
 
     Raises:
-      InputError: no such sweep or method, the same side twice, or no item that both have.
+      InputError: no such sweep or method, the same side twice, no item that both have, or a folder with another study, whose votes would be lost.
     """
     sides = [_read_side(a), _read_side(b)]
     if a == b:
@@ -159,113 +181,90 @@ def write_study(
     if limit is not None and limit < len(shared):
         shared = _select_evenly(shared, items, limit, rng)
     rng.shuffle(shared)
-    pairs, key, media = [], {}, {}
+    out = Path(out)
+    pairs = []
     for number, name in enumerate(shared):
-        first = rng.randrange(2)
         source = Path(items[name]["source"])
         fps = min(60.0, max(1.0, Clip(source).fps))
-        files = (source, sides[first].outputs[name], sides[1 - first].outputs[name])
-        media_ids = []
-        for path in files:
-            ident = f"m{len(media)}"
-            media[ident] = encode_preview(path, fps, cache, PREVIEW_SIDE).to_json()
-            media_ids.append(ident)
-        pairs.append({"id": f"p{number}", "fps": fps, "instruction": items[name]["instruction"],
-                      "source": media_ids[0], "left": media_ids[1], "right": media_ids[2]})  # fmt: skip
-        key[f"p{number}"] = {
-            "item": name,
-            "kind": items[name]["kind"],
-            "left": "AB"[first],
-            "right": "AB"[1 - first],
-        }
-    study = digest([a, b, seed, key])[:12]
-    questions = [{"id": k, "text": t} for k, t in QUESTIONS]
-    data = {"study": study, "questions": questions, "pairs": pairs}
-    text = fill_page("study.html", "Which edit is better?", data, media, ("player.js", "study.js"))
-    out = Path(out)
-    write_text_atomically(out, text)
-    write_text_atomically(key_path(out), json.dumps({"study": study, "A": a, "B": b, "pairs": key}, indent=1))
-    return StudyPage(len(pairs), key_path(out))
+        files = {"source": source, "A": sides[0].outputs[name], "B": sides[1].outputs[name]}
+        clips = {role: _write_clip(path, fps, cache, out / CLIP_FOLDER) for role, path in files.items()}
+        if number < _check_count(len(shared)):
+            clips["noise"] = _write_noise(clips["A"], fps, cache, out / CLIP_FOLDER)
+        pairs.append(
+            StudyPair(f"p{number}", name, items[name]["kind"], items[name]["instruction"], fps, clips)
+        )
+    study = Study(out, digest([a, b, seed, [asdict(pair) for pair in pairs]])[:12], a, b, seed, pairs)
+    if (out / STUDY_FILE).exists() and read_study(out).id != study.id:
+        raise InputError(
+            f"--out {out}: there is another study, whose votes belong to it; name another folder"
+        )
+    document = {
+        "study": study.id,
+        "A": a,
+        "B": b,
+        "seed": seed,
+        "questions": dict(QUESTIONS),
+        "pairs": [asdict(pair) for pair in pairs],
+    }
+    write_text_atomically(out / STUDY_FILE, json.dumps(document, indent=1))
+    return study
 
 
-def key_path(out: Path) -> Path:
-    """Return the path of the key of a study page."""
-    return out.with_name(f"{out.stem}.key.json")
-
-
-def score_votes(key: Path, files: Sequence[Path]) -> VoteResult:
-    """Combine a key and files of votes.
-
-    Args:
-      key: the key of a study.
-      files: files that raters saved, one per rater.
+def read_study(folder: Path) -> Study:
+    """Read a study.
 
     Raises:
-      InputError: a file that isn't a key or a vote, votes of another study, the same rater twice, no votes at all.
+      InputError: the folder has none, or one that is damaged.
     """
-    study_key = _json(key, ("study", "A", "B", "pairs"), "the key of a study")
-    if not _maps_to_objects(study_key["pairs"]) or not all(
-        pair.get(side) in ("A", "B") for pair in study_key["pairs"].values() for side in ("left", "right")
-    ):
-        raise InputError(f"{key}: expected the key of a study, with A or B for each side of a pair")
-    raters: dict[str, dict] = {}
-    for path in files:
-        votes = _json(path, ("study", "rater", "votes"), "votes saved by a study page")
-        if votes["study"] != study_key["study"]:
-            raise InputError(
-                f"{path}: votes of study {votes['study']}, the key is of {study_key['study']}; leave the file out"
-            )
-        if not isinstance(votes["rater"], str) or not _maps_to_objects(votes["votes"]):
-            raise InputError(f"{path}: expected votes saved by a study page, with answers for each pair")
-        if votes["rater"] in raters:
-            raise InputError(
-                f"{path}: rater {votes['rater']!r} has voted in another file already; leave one out"
-            )
-        raters[votes["rater"]] = votes["votes"]
-    questions = {name: _score_question(name, study_key["pairs"], raters) for name, _ in QUESTIONS}
-    votes = sum(question.votes for question in questions.values())
-    if not votes:
-        raise InputError("votes: expected at least one answered question, got none")
-    unanswered = len(study_key["pairs"]) * len(raters) * len(QUESTIONS) - votes
-    return VoteResult(study_key["A"], study_key["B"], len(raters), questions, votes, unanswered)
+    folder, file = Path(folder), Path(folder) / STUDY_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{folder}: expected the folder of a study with {STUDY_FILE}; make one with v2v eval ab A B --out {folder}"
+        )
+    document = _json(file, ("study", "A", "B", "seed", "pairs"), "a study of v2v eval ab")
+    try:
+        pairs = []
+        for row in document["pairs"]:
+            clips = {role: StudyClip(**clip) for role, clip in row["clips"].items()}
+            for clip in clips.values():
+                if Path(clip.file).name != clip.file or not (folder / CLIP_FOLDER / clip.file).is_file():
+                    raise InputError(f"{file}: {CLIP_FOLDER}/{clip.file} is missing; make the study again")
+            pairs.append(StudyPair(**{**row, "clips": clips}))
+        id, a, b = (str(document[name]) for name in ("study", "A", "B"))
+        return Study(folder, id, a, b, int(document["seed"]), pairs)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{file}: expected a study of v2v eval ab, got another shape ({type(error).__name__}: {error})"
+        ) from None
 
 
-def krippendorff_alpha(items: Sequence[Sequence[str]]) -> float | None:
-    """Compute Krippendorff's alpha of nominal votes; None where no item has two votes or all votes agree."""
-    items = [votes for votes in items if len(votes) > 1]
-    total = Counter(v for votes in items for v in votes)
-    n = sum(total.values())
-    if not items or len(total) < 2:
-        return None
-    expected = (n * n - sum(c * c for c in total.values())) / (n - 1)
-    observed = sum((len(v) ** 2 - sum(c * c for c in Counter(v).values())) / (len(v) - 1) for v in items)
-    return 1 - observed / expected
+def plan_trials(study: Study, rater: str) -> list[Trial]:
+    """Return what a rater sees, in order: all pairs, sides at random, with checks and repeats among them.
 
+    Args:
+      study: the study.
+      rater: their name; the same name gives the same trials.
+    """
+    rng = random.Random(f"{study.id} {rater}")
 
-def _score_question(question: str, pairs: dict, raters: dict[str, dict]) -> QuestionResult:
-    by_item = []
-    for name, pair in pairs.items():
-        choices = [votes.get(name, {}).get(question) for votes in raters.values()]
-        votes = [
-            "tie" if answer == "tie" else pair[answer]
-            for answer in choices
-            if answer in ("left", "right", "tie")
-        ]
-        if votes:
-            by_item.append(votes)
-    shares = {choice: [votes.count(choice) / len(votes) for votes in by_item] for choice in CHOICES}
-    return QuestionResult(
-        votes=sum(map(len, by_item)),
-        items=len(by_item),
-        alpha=krippendorff_alpha(by_item),
-        shares={choice: intervals.share(share) if share else None for choice, share in shares.items()},
-    )
+    def trial(pair: str, kind: TrialKind, first: Side, second: Side) -> Trial:
+        return Trial(pair, kind, *((first, second) if rng.random() < 0.5 else (second, first)))
 
-
-def _format_share(share: Interval | None) -> str:
-    if share is None:
-        return ""
-    return f"{100 * share.mean:.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+    names = [pair.id for pair in study.pairs]
+    rng.shuffle(names)
+    trials = [trial(name, "pair", "A", "B") for name in names]
+    count = len(names) // PAIRS_PER_REPEAT or int(len(names) >= FEWEST_PAIRS_WITH_REPEATS)
+    for early in rng.sample(trials[: len(trials) // 2], count):
+        # Far enough from its first showing that sides aren't remembered.
+        place = rng.randrange(2 * len(names) // 3 + 1, len(trials) + 1)
+        trials.insert(place, Trial(early.pair, "repeat", early.right, early.left))
+    checks = [pair.id for pair in study.pairs if "noise" in pair.clips]
+    for k, name in enumerate(rng.sample(checks, len(checks))):
+        # One in each of as many parts of the study.
+        start, end = (len(trials) * n // len(checks) for n in (k, k + 1))
+        place = rng.randrange(start, end) + 1
+        trials.insert(place, trial(name, "check", "A" if rng.random() < 0.5 else "B", "noise"))
+    return trials
 
 
 def _read_side(name: str) -> _Side:
@@ -303,9 +302,30 @@ def _select_evenly(names: list[str], items: dict[str, dict], limit: int, rng: ra
     return selected_names
 
 
-def _maps_to_objects(value: Any) -> bool:
-    """Return whether a JSON value is an object of objects."""
-    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+def _check_count(pairs: int) -> int:
+    return max(1, pairs // PAIRS_PER_CHECK)
+
+
+def _write_clip(path: Path, fps: float, cache: SweepCache, folder: Path) -> StudyClip:
+    """Write a small copy of a clip under its hash."""
+    preview = encode_preview(path, fps, cache, PREVIEW_SIDE)
+    # Names tell a rater nothing: the server doesn't show them.
+    file = f"{preview.source_hash[:24]}.mp4"
+    with atomic_path(folder / file) as partial:
+        partial.write_bytes(base64.b64decode(preview.data))
+    return StudyClip(file, preview.frames, preview.width, preview.height)
+
+
+def _write_noise(like: StudyClip, fps: float, cache: SweepCache, folder: Path) -> StudyClip:
+    """Write a clip of moving gray squares of another clip's length and size."""
+    rng, size = np.random.default_rng(0), NOISE_SQUARE
+    rows, columns = -(-like.height // size), -(-like.width // size)
+    squares = rng.integers(0, 256, (like.frames, rows, columns, 1), np.uint8).repeat(size, 1).repeat(size, 2)
+    frames = squares[:, : like.height, : like.width].repeat(3, 3)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "noise.mp4"
+        codec.Video.from_array(frames, fps).save(path)
+        return _write_clip(path, fps, cache, folder)
 
 
 def _json(path: Path, fields: Sequence[str], what: str) -> dict:

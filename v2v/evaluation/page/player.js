@@ -32,6 +32,7 @@ class Players {
     this.resize(); await this.seek(0);
   }
   url(id) {
+    if (this.media[id].url) return this.media[id].url; // of a server
     if (!this.urls.has(id)) {
       const bytes = Uint8Array.from(atob(this.media[id].data), (c) => c.charCodeAt(0));
       this.urls.set(id, URL.createObjectURL(new Blob([bytes], { type: "video/mp4" })));
