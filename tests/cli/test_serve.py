@@ -22,7 +22,7 @@ from tests.example_clips import write as make
         (["--keep", "-1"], "--keep: expected more than 0"),
         (["--tokens", "missing.txt"], "--tokens missing.txt"),
         (["--store", "nonsense"], "--store nonsense"),
-        (["--role", "queen"], "invalid choice"),
+        (["--role", "queen"], "expected one of all, http, worker"),
     ],
 )
 def test_bad_settings(v2v, capsys, tmp_path, words, message):
