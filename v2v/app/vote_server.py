@@ -67,12 +67,12 @@ def build_vote_server(study: Study, store: VoteStore) -> FastAPI:
     def tell_trials(token: str) -> JSONResponse:
         """Tell what the rater sees and has answered."""
         rater = find_rater(token)
-        answers: dict[int, dict[str, str]] = {}
+        choices: dict[int, dict[str, str]] = {}
         for vote in store.read_votes(token):
-            answers.setdefault(vote.number, {})[vote.question] = vote.choice
+            choices.setdefault(vote.number, {})[vote.question] = vote.choice
         questions = [{"id": id, "text": text} for id, text in QUESTIONS]
         trials = [_describe_trial(study, rater, number) for number in range(len(rater.trials))]
-        body = {"rater": rater.name, "questions": questions, "trials": trials, "answers": answers}
+        body = {"rater": rater.name, "questions": questions, "trials": trials, "answers": choices}
         return JSONResponse(body, headers=HEADERS)
 
     @app.get("/r/{token}/clips/{number}/{role}")

@@ -84,10 +84,10 @@ class RaterResult:
 
     Attributes:
       name: their name.
-      answered: questions answered, checks and repeats included.
-      asked: questions that they have in all.
+      answer_count: questions answered, checks and repeats included.
+      question_count: questions that they have in all.
       checks: answers to checks.
-      failed: answers to checks that took noise for the better edit, or for as good.
+      mistakes: answers to checks that took noise for the better edit, or for as good.
       repeated: answers to repeats.
       consistent: answers to repeats that are as the first time.
       seconds: median of seconds to a trial's last answer; None without an answer.
@@ -95,10 +95,10 @@ class RaterResult:
     """
 
     name: str
-    answered: int
-    asked: int
+    answer_count: int
+    question_count: int
     checks: int
-    failed: int
+    mistakes: int
     repeated: int
     consistent: int
     seconds: float | None
@@ -164,9 +164,9 @@ def evaluate_votes(study: Study, raters: Sequence[Rater], votes: Sequence[Vote])
         by_rater[vote.rater].append(vote)
     results = [_evaluate_rater(rater, by_rater[rater.name]) for rater in raters]
     out = {rater.name for rater in results if rater.left_out}
-    counted = [vote for vote in votes if vote.trial.kind == "pair" and vote.rater not in out]
-    questions = {name: _evaluate_question(study, name, counted) for name, _ in QUESTIONS}
-    return VoteResult(study, questions, results, counted)
+    valid_votes = [vote for vote in votes if vote.trial.kind == "pair" and vote.rater not in out]
+    questions = {name: _evaluate_question(study, name, valid_votes) for name, _ in QUESTIONS}
+    return VoteResult(study, questions, results, valid_votes)
 
 
 def outcome_of(vote: Vote) -> str:
@@ -261,7 +261,7 @@ def build_vote_report(result: VoteResult) -> str:
     ]
     rater_rows = [
         [
-            escape(r.name), f"{r.answered} of {r.asked}", f"{r.checks - r.failed} of {r.checks}", f"{r.consistent} of {r.repeated}",
+            escape(r.name), f"{r.answer_count} of {r.question_count}", f"{r.checks - r.mistakes} of {r.checks}", f"{r.consistent} of {r.repeated}",
             "–" if r.seconds is None else f"{r.seconds:.0f}", "left out" if r.left_out else "",
         ]
         for r in result.raters
@@ -307,7 +307,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _evaluate_rater(rater: Rater, votes: Sequence[Vote]) -> RaterResult:
     checks = [vote for vote in votes if vote.trial.kind == "check" and vote.question in CHECKED_QUESTIONS]
-    failed = sum(outcome_of(vote) in ("tie", "noise") for vote in checks)
+    mistakes = sum(outcome_of(vote) in ("tie", "noise") for vote in checks)
     first = {(v.trial.pair, v.question): outcome_of(v) for v in votes if v.trial.kind == "pair"}
     repeats = [
         outcome_of(vote) == first[vote.trial.pair, vote.question]
@@ -319,14 +319,14 @@ def _evaluate_rater(rater: Rater, votes: Sequence[Vote]) -> RaterResult:
         seconds[vote.number] = max(vote.seconds, seconds.get(vote.number, 0.0))
     return RaterResult(
         name=rater.name,
-        answered=len(votes),
-        asked=len(rater.trials) * len(QUESTIONS),
+        answer_count=len(votes),
+        question_count=len(rater.trials) * len(QUESTIONS),
         checks=len(checks),
-        failed=failed,
+        mistakes=mistakes,
         repeated=len(repeats),
         consistent=sum(repeats),
         seconds=statistics.median(seconds.values()) if seconds else None,
-        left_out=bool(checks) and failed > MOST_FAILED * len(checks),
+        left_out=bool(checks) and mistakes > MOST_FAILED * len(checks),
     )
 
 
@@ -336,7 +336,7 @@ def _evaluate_question(study: Study, question: str, votes: Sequence[Vote]) -> Qu
     for vote in votes:
         if vote.question == question:
             outcomes[vote.trial.pair].append(outcome_of(vote))
-    by_pair = {pair: answers for pair, answers in outcomes.items() if answers}
+    by_pair = {pair: values for pair, values in outcomes.items() if values}
     shares = {
         outcome: [votes.count(outcome) / len(votes) for votes in by_pair.values()] for outcome in OUTCOMES
     }
