@@ -46,7 +46,7 @@ SUBJECT_MODEL = Variable(
 POSE_MODEL = Variable(
     "V2V_POSE_MODEL",
     "",
-    "pose_landmark_lite.tflite of the npm package @mediapipe/pose, for the same",
+    "pose_landmark_heavy.tflite of the npm package @mediapipe/pose, for the same",
 )
 
 VARIABLES = (

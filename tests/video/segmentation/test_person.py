@@ -30,6 +30,10 @@ class TallFigure:
     def __init__(self, path):
         pass
 
+    def draw_figure(self, frame, box):
+        """See no figure; tests of figures.py draw some."""
+        return None
+
     def find_presence(self, frame, box):
         TallFigure.calls += 1
         return float(box[3] > box[2])

@@ -49,9 +49,9 @@ SUBJECT = ModelFile(
     "V2V_SUBJECT_MODEL",
 )
 POSE = ModelFile(
-    "pose_landmark_lite.tflite",
+    "pose_landmark_heavy.tflite",
     "@mediapipe/pose@0.5.1675469404",
-    "f17bfbecadb61c3be1baa8b8d851cc6619c870a87167b32848ad20db306b9d61",
+    "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
     "V2V_POSE_MODEL",
 )
 

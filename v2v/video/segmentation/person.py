@@ -1,7 +1,7 @@
 """The mask source `person`, and `background`, everything else.
 
-frame → network on 256 x 256 pixels → steadied over time → refined to full size → connected parts, each followed from frame to
-frame → parts that show a human figure → mask. Parts are judged by all the frames that they are seen in, so the mask of a clip is
+frame → network on 256 x 256 pixels → steadied over time → connected parts, each followed from frame to frame → figures in them drawn
+again (figures.py) → steadied → refined to full size → parts that show a human figure → mask. Parts are judged by all the frames that they are seen in, so the mask of a clip is
 ready when the last frame has been seen; until then it lies on disk.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.video.segmentation.base import ClipMask, StoredMask
+from v2v.video.segmentation.figures import draw_figures, find_box
 from v2v.video.segmentation.model_files import POSE, SUBJECT, ModelFiles
 from v2v.video.segmentation.networks import SIDE, PoseNetwork, SubjectNetwork
 from v2v.video.segmentation.refinement import refine
@@ -22,8 +23,8 @@ from v2v.video.segmentation.steadying import Steadier
 MIN_PART = 0.002
 # Mean presence of a figure from which a part is a person, and the same for parts below `SMALL_PART` of the frame, where the network
 # errs more.
-MIN_PRESENCE = 0.45
-MIN_SMALL_PRESENCE = 0.7
+MIN_PRESENCE = 0.62
+MIN_SMALL_PRESENCE = 0.75
 SMALL_PART = 0.015
 # Ages of a part in frames at which it is checked; from the last on every so many frames.
 CHECKED_AGES = (0, 2, 5, 10, 20)
@@ -105,7 +106,8 @@ class PersonSource:
         Raises:
           InputError: no frame shows a person.
         """
-        steadier, masks, stored_parts = Steadier(), StoredMask(), StoredMask()
+        steadier, figure_steadier = Steadier(), Steadier()
+        masks, stored_parts = StoredMask(), StoredMask()
         parts: dict[int, _Part] = {}
         previous, count = np.zeros((SIDE, SIDE), np.uint16), 0
         for frame in frames:
@@ -117,9 +119,10 @@ class PersonSource:
                 part, where = parts.setdefault(number, _Part()), numbers == number
                 part.largest = max(part.largest, float(where.mean()))
                 if part.is_due:
-                    part.presences.append(self._pose.find_presence(frame, _frame_box(where, frame)))
+                    part.presences.append(self._pose.find_presence(frame, find_box(where, frame)))
                 part.age += 1
-            masks.append(refine(frame, coarse) if present else np.zeros(frame.shape[:2], np.uint8))
+            drawn, _ = figure_steadier.add(small, draw_figures(frame, coarse, numbers, self._pose))
+            masks.append(refine(frame, drawn) if present else np.zeros(frame.shape[:2], np.uint8))
             stored_parts.append(_spread(numbers))
             previous = numbers
         people = frozenset(number for number, part in parts.items() if part.is_person)
@@ -170,10 +173,3 @@ def _spread(numbers: np.ndarray) -> np.ndarray:
     number_of_label = np.zeros(int(labels.max()) + 1, np.uint16)
     number_of_label[labels[numbers > 0]] = numbers[numbers > 0]
     return number_of_label[labels]
-
-
-def _frame_box(where: np.ndarray, frame: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the bounding box x, y, w, h, in the frame's pixels, of a part of its small mask."""
-    x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
-    across, down = frame.shape[1] / SIDE, frame.shape[0] / SIDE
-    return round(x * across), round(y * down), round(w * across), round(h * down)
