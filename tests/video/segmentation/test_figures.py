@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from v2v.video.segmentation import networks
-from v2v.video.segmentation.figures import draw_figures, find_box
+from v2v.video.segmentation.figures import find_box, has_second_figure, replace_part
 from v2v.video.segmentation.networks import SIDE, PoseNetwork
 
 FRAME = np.zeros((120, 200, 3), np.uint8)
@@ -18,51 +18,45 @@ def box(x, y, w, h):
 
 
 class People:
-    """A network that draws the person who is nearest to the middle of its view, at most `reach` of the small mask away."""
+    """A network that draws the person who is nearest to the middle of its view, at most 40 pixels of the small mask away."""
 
-    def __init__(self, *people, reach=60):
-        self.people, self.reach, self.calls = people, reach, 0
+    def __init__(self, *people):
+        self.people = people
 
-    def draw_figure(self, frame, view):
-        self.calls += 1
+    def _find(self, view):
         x, y, w, h = view
         middle = np.array([(y + h / 2) / 120, (x + w / 2) / 200]) * SIDE
         distances = [np.linalg.norm(np.argwhere(person > 0).mean(0) - middle) for person in self.people]
-        nearest = int(np.argmin(distances)) if distances else 0
-        return self.people[nearest] if distances and distances[nearest] < self.reach else None
+        return next(
+            (p for p, d in zip(self.people, distances, strict=True) if d < 40 and d == min(distances)), None
+        )
+
+    def draw_figure(self, frame, view):
+        return self._find(view)
+
+    def find_presence(self, frame, view):
+        return 0.2 if self._find(view) is None else 1.0
 
 
-def draw(coarse, pose):
-    _, numbers = cv2.connectedComponents((coarse > 0.5).astype(np.uint8))
-    return draw_figures(FRAME, coarse, numbers, pose)
-
-
-def test_one_figure_replaces_the_part():
-    """A limb that the coarse mask lacks is there, a rock beside the person that it had is not."""
-    person = np.maximum(box(100, 50, 40, 150), box(60, 90, 40, 12))
-    coarse = np.maximum(box(100, 50, 40, 150), box(140, 110, 30, 60))
-    np.testing.assert_array_equal(draw(coarse, People(person)), person)
-
-
-def test_several_figures_are_added_to_the_part():
-    left, right = box(40, 60, 50, 140), box(120, 60, 50, 140)
-    coarse = np.maximum(box(40, 60, 130, 140), 0)
-    pose = People(left, right)
-    np.testing.assert_array_equal(draw(coarse, pose), coarse)
-    assert 2 <= pose.calls <= 5
+def test_a_figure_replaces_its_part():
+    """A limb that the coarse mask lacks is there, a rock beside the person that it had is not, and other parts stay."""
+    person, other = np.maximum(box(100, 50, 40, 150), box(60, 90, 40, 12)), 0.7 * box(200, 30, 40, 100)
+    part = np.maximum(box(100, 50, 40, 150), box(140, 110, 30, 60))
+    drawn = replace_part(FRAME, np.maximum(part, other), part > 0, People(person))
+    np.testing.assert_array_equal(drawn, np.maximum(person, other))
 
 
 def test_no_figure_leaves_the_mask():
     coarse = np.maximum(box(20, 20, 60, 90), 0.7 * box(150, 30, 60, 100))
-    np.testing.assert_array_equal(draw(coarse, People()), coarse)
+    np.testing.assert_array_equal(replace_part(FRAME, coarse, box(20, 20, 60, 90) > 0, People()), coarse)
 
 
-def test_a_person_seen_again_ends_the_search():
-    """What is left of a part is not looked at for ever, where the network draws the same person again."""
-    pose = People(box(100, 50, 40, 150), reach=500)
-    drawn = draw(np.maximum(box(100, 50, 40, 150), box(150, 60, 90, 100)), pose)
-    assert pose.calls <= 3
-    np.testing.assert_array_equal(drawn, box(100, 50, 40, 150))
+def test_several_people_in_a_part_are_told_from_one_with_a_thing():
+    left, right = box(60, 60, 50, 140), box(130, 60, 50, 140)
+    assert has_second_figure(FRAME, box(60, 60, 120, 140) > 0, People(left, right))
+    assert not has_second_figure(FRAME, box(60, 60, 90, 140) > 0, People(left))
+    assert not has_second_figure(FRAME, left > 0, People(left, right))
+    assert not has_second_figure(FRAME, box(60, 60, 120, 140) > 0, People())
 
 
 @pytest.mark.parametrize("shape", [(240, 320), (1080, 1920)])

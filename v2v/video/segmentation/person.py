@@ -1,7 +1,7 @@
 """The mask source `person`, and `background`, everything else.
 
-frame → network on 256 x 256 pixels → steadied over time → connected parts, each followed from frame to frame → figures in them drawn
-again (figures.py) → steadied → refined to full size → parts that show a human figure → mask. Parts are judged by all the frames that they are seen in, so the mask of a clip is
+frame → network on 256 x 256 pixels → steadied over time → connected parts, each followed from frame to frame → drawn again as
+a figure (figures.py) → steadied → refined to full size → parts that show a human figure → mask. Parts are judged by all the frames that they are seen in, so the mask of a clip is
 ready when the last frame has been seen; until then it lies on disk.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.video.segmentation.base import ClipMask, StoredMask
-from v2v.video.segmentation.figures import draw_figures, find_box
+from v2v.video.segmentation.figures import find_box, has_second_figure, replace_part
 from v2v.video.segmentation.model_files import POSE, SUBJECT, ModelFiles
 from v2v.video.segmentation.networks import SIDE, PoseNetwork, SubjectNetwork
 from v2v.video.segmentation.refinement import refine
@@ -38,11 +38,13 @@ class _Part:
       age: frames since it was first seen.
       largest: share of the frame that it covered at most.
       presences: what the pose network said at its checks.
+      doubles: whether more than one person was seen at its checks.
     """
 
     age: int = 0
     largest: float = 0.0
     presences: list[float] = field(default_factory=list)
+    doubles: list[bool] = field(default_factory=list)
 
     @property
     def is_due(self) -> bool:
@@ -54,6 +56,11 @@ class _Part:
         """Return whether it shows a person."""
         least = MIN_SMALL_PRESENCE if self.largest < SMALL_PART else MIN_PRESENCE
         return float(np.mean(self.presences)) >= least
+
+    @property
+    def is_group(self) -> bool:
+        """Return whether it shows several people."""
+        return float(np.mean(self.doubles)) >= 0.5
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,17 @@ class PersonSource:
             coarse, is_cut = steadier.add(small, self._find_subject(small))
             numbers, count = _follow(coarse > 0.5, previous * (not is_cut), count)
             present = [int(number) for number in np.unique(numbers) if number]
+            drawn = coarse
             for number in present:
                 part, where = parts.setdefault(number, _Part()), numbers == number
                 part.largest = max(part.largest, float(where.mean()))
                 if part.is_due:
                     part.presences.append(self._pose.find_presence(frame, find_box(where, frame)))
+                    part.doubles.append(has_second_figure(frame, where, self._pose))
                 part.age += 1
-            drawn, _ = figure_steadier.add(small, draw_figures(frame, coarse, numbers, self._pose))
+                if not part.is_group:
+                    drawn = replace_part(frame, drawn, where, self._pose)
+            drawn, _ = figure_steadier.add(small, drawn)
             masks.append(refine(frame, drawn) if present else np.zeros(frame.shape[:2], np.uint8))
             stored_parts.append(_spread(numbers))
             previous = numbers
