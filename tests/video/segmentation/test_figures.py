@@ -42,13 +42,21 @@ def test_a_figure_replaces_its_part():
     """A limb that the coarse mask lacks is there, a rock beside the person that it had is not, and other parts stay."""
     person, other = np.maximum(box(100, 50, 40, 150), box(60, 90, 40, 12)), 0.7 * box(200, 30, 40, 100)
     part = np.maximum(box(100, 50, 40, 150), box(140, 110, 30, 60))
-    drawn = replace_part(FRAME, np.maximum(part, other), part > 0, People(person))
+    drawn, place = replace_part(FRAME, np.maximum(part, other), part > 0, People(person))
     np.testing.assert_array_equal(drawn, np.maximum(person, other))
+    assert place == find_box(person > 0, FRAME)
+    # The place of the previous frame is looked at first, and the part where nobody is there any more.
+    beside = np.maximum(box(100, 50, 40, 150), box(140, 50, 110, 200))
+    assert replace_part(FRAME, beside, beside > 0, People(person))[1] is None
+    assert replace_part(FRAME, beside, beside > 0, People(person), place)[1] == place
+    assert replace_part(FRAME, part, part > 0, People(person), (0, 0, 9, 9))[1] == place
 
 
 def test_no_figure_leaves_the_mask():
     coarse = np.maximum(box(20, 20, 60, 90), 0.7 * box(150, 30, 60, 100))
-    np.testing.assert_array_equal(replace_part(FRAME, coarse, box(20, 20, 60, 90) > 0, People()), coarse)
+    drawn, place = replace_part(FRAME, coarse, box(20, 20, 60, 90) > 0, People())
+    np.testing.assert_array_equal(drawn, coarse)
+    assert place is None
 
 
 def test_several_people_in_a_part_are_told_from_one_with_a_thing():

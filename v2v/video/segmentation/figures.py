@@ -5,10 +5,15 @@ pose network draws the one figure in the middle of its view, from head to foot, 
 make one part, it draws but one of them, so that part stays as it is.
 """
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 
 from v2v.video.segmentation.networks import SIDE, PoseNetwork
+
+# x, y, width and height in pixels of the frame.
+Box: TypeAlias = tuple[int, int, int, int]
 
 # What is left of a part without its first figure is looked at from this share of the part, and of the frame, on.
 LEAST_REST, LEAST_AREA = 0.15, 0.004
@@ -18,20 +23,23 @@ LEAST_PRESENCE = 0.7
 EDGE, CRUMB = 9, 7
 
 
-def replace_part(frame: np.ndarray, mask: np.ndarray, part: np.ndarray, pose: PoseNetwork) -> np.ndarray:
-    """Return a frame's mask with a part drawn again; as it was where no figure is seen.
+def replace_part(
+    frame: np.ndarray, mask: np.ndarray, part: np.ndarray, pose: PoseNetwork, box: Box | None = None
+) -> tuple[np.ndarray, Box | None]:
+    """Return a frame's mask with a part drawn again, and where the figure is; as it was, and None, where none is seen.
 
     Args:
       frame: uint8 [H, W, 3] RGB.
       mask: float32 [256, 256], 0..1, of the frame squeezed into a square.
       part: bool [256, 256].
       pose: the network.
-
-    Returns:
-      float32 [256, 256].
+      box: where the figure was in the previous frame, which is a steadier view than the part; None if it wasn't seen.
     """
-    figure = pose.draw_figure(frame, find_box(part, frame))
-    return mask if figure is None else np.maximum(np.where(_grow(part), 0, mask), figure)
+    for view in (box, find_box(part, frame)):
+        figure = None if view is None else pose.draw_figure(frame, view)
+        if figure is not None and (figure[part] > 0.5).any():
+            return np.maximum(np.where(_grow(part), 0, mask), figure), find_box(figure > 0.5, frame)
+    return mask, None
 
 
 def has_second_figure(frame: np.ndarray, part: np.ndarray, pose: PoseNetwork) -> bool:
@@ -47,7 +55,7 @@ def has_second_figure(frame: np.ndarray, part: np.ndarray, pose: PoseNetwork) ->
     return any(pose.find_presence(frame, find_box(piece, frame)) >= LEAST_PRESENCE for piece in pieces)
 
 
-def find_box(where: np.ndarray, frame: np.ndarray) -> tuple[int, int, int, int]:
+def find_box(where: np.ndarray, frame: np.ndarray) -> Box:
     """Return the bounding box x, y, w, h, in the frame's pixels, of a part of its small mask, bool [256, 256]."""
     x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
     across, down = frame.shape[1] / SIDE, frame.shape[0] / SIDE

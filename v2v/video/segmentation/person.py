@@ -13,7 +13,7 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.video.segmentation.base import ClipMask, StoredMask
-from v2v.video.segmentation.figures import find_box, has_second_figure, replace_part
+from v2v.video.segmentation.figures import Box, find_box, has_second_figure, replace_part
 from v2v.video.segmentation.model_files import POSE, SUBJECT, ModelFiles
 from v2v.video.segmentation.networks import SIDE, PoseNetwork, SubjectNetwork
 from v2v.video.segmentation.refinement import refine
@@ -39,12 +39,14 @@ class _Part:
       largest: share of the frame that it covered at most.
       presences: what the pose network said at its checks.
       doubles: whether more than one person was seen at its checks.
+      box: where its figure was seen last.
     """
 
     age: int = 0
     largest: float = 0.0
     presences: list[float] = field(default_factory=list)
     doubles: list[bool] = field(default_factory=list)
+    box: Box | None = None
 
     @property
     def is_due(self) -> bool:
@@ -131,7 +133,7 @@ class PersonSource:
                     part.doubles.append(has_second_figure(frame, where, self._pose))
                 part.age += 1
                 if not part.is_group:
-                    drawn = replace_part(frame, drawn, where, self._pose)
+                    drawn, part.box = replace_part(frame, drawn, where, self._pose, part.box)
             drawn, _ = figure_steadier.add(small, drawn)
             masks.append(refine(frame, drawn) if present else np.zeros(frame.shape[:2], np.uint8))
             stored_parts.append(_spread(numbers))
