@@ -8,6 +8,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 CORE = [
+    # `v2v completion`.
+    "argcomplete>=3.1",
     # 19 takes other arguments.
     "av>=18,<19",
     "flax>=0.12",
@@ -53,6 +55,10 @@ TEXT = ["onnxruntime>=1.20", "rapidocr>=3.10"]
 VMAF = ["imageio-ffmpeg>=0.6"]
 # `v2v serve`, `v2v app`: edits over HTTP, and in a browser.
 SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "sqlalchemy>=2", "uvicorn>=0.30"]
+# A store of `v2v serve` that machines share.
+POSTGRES = [*SERVE, "psycopg[binary]>=3.2"]
+# Masks drawn by hand in a notebook.
+NOTEBOOK = ["anywidget>=0.9"]
 # Work folders on gs://.
 GCS = ["gcsfs>=2024.6"]
 TENSORBOARD = ["tensorboardX>=2.6"]
@@ -97,7 +103,7 @@ setup(
     package_dir={"v2v.experiments": "experiments"},
     package_data={
         "v2v": ["py.typed", "*.pyi"],
-        "v2v.app": ["page/*"],
+        "v2v.app": ["*.js", "page/*"],
         "v2v.assets": ["*", "embedded/*"],
         "v2v.language": ["tables/*"],
         "v2v.evaluation": ["page/*"],
@@ -120,6 +126,8 @@ setup(
         "vmaf": VMAF,
         "app": SERVE,
         "serve": SERVE,
+        "postgres": POSTGRES,
+        "notebook": NOTEBOOK,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,

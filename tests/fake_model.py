@@ -11,7 +11,7 @@ import numpy as np
 
 from v2v.checkpoints.detail_file import DetailWeights
 from v2v.config import ModelConfig, debug
-from v2v.diffusion.sampler import SampleOutput
+from v2v.diffusion.sampler import SampleOutput, SamplerStep
 from v2v.errors import InputError
 from v2v.language.abilities import Abilities
 from v2v.pipeline.model import TextEmbedding
@@ -85,6 +85,9 @@ class FakePretrained:
         edited = np.where(z_msk > 127, edited + self.added, z_src)
         if request.first is not None:
             edited[:, :1] = request.first
+        for i in range(steps if request.on_step else 0):
+            changed = request.on_step(SamplerStep(i, steps, 1 - i / steps, edited))
+            edited = edited if changed is None else np.asarray(changed)
         return SampleOutput(edited, np.zeros((1, links.clips)))
 
     def for_clip(self, height, width):

@@ -22,7 +22,9 @@ from tests.example_clips import write as make
         (["--keep", "-1"], "--keep: expected more than 0"),
         (["--tokens", "missing.txt"], "--tokens missing.txt"),
         (["--store", "nonsense"], "--store nonsense"),
-        (["--role", "queen"], "expected one of all, http, worker"),
+        (["--store", "@missing.txt"], "--store @missing.txt: expected a text file with the address"),
+        (["--batch", "0"], "--batch: expected more than 0"),
+        (["--role", "queen"], "--role: expected one of all, http, worker, got 'queen'"),
     ],
 )
 def test_bad_settings(v2v, capsys, tmp_path, words, message):

@@ -166,3 +166,67 @@ def test_the_boundary_is_compared_in_thousandths():
     assert (
         count_high_noise(build_solver_table("euler", [1.0, 0.9, 0.5], np.float32([1.0, 0.9, 0.5])), 0.9) == 2
     )
+
+
+@pytest.mark.slow
+def test_step_by_step_equals_one_program(sampler, variables, jobs):
+    """On one device and over a mesh, with one transformer and with two; the last step is the result."""
+    seen = []
+    whole = run(sampler, variables, jobs)
+    stepped = run(sampler, variables, jobs, on_step=seen.append)
+    np.testing.assert_allclose(stepped, whole, rtol=0, atol=1e-6)
+    assert [(step.index, step.total) for step in seen] == [(i, STEPS) for i in range(STEPS)]
+    np.testing.assert_array_equal(seen[-1].latents, stepped)
+    assert all(a.tau > b.tau for a, b in zip(seen, seen[1:], strict=False))
+    size = sampler.program._cache_size()
+    run(sampler, variables, jobs, on_step=lambda step: None)
+    assert sampler.program._cache_size() == size
+
+    plan = windows.plan_windows(12, T, 0)
+    links = plan.links(np.array([0, 1]), None)
+    blended = sample(sampler, variables, jobs, links=links)
+    in_steps = sample(sampler, variables, jobs, links=links, on_step=lambda step: None)
+    np.testing.assert_allclose(in_steps.latents, blended.latents, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(in_steps.past, blended.past, rtol=0, atol=1e-6)
+
+    pair = Sampler(dataclasses.replace(ONE_WAY, flow=dataclasses.replace(ONE_WAY.flow, boundary=0.8)))
+    low = LowNoise(lambda: variables, 2.0)
+    np.testing.assert_allclose(
+        run(pair, lambda: variables, jobs, low=low, on_step=lambda step: None), whole, rtol=0, atol=1e-5
+    )
+
+    mesh = sharding.make_mesh(data=4, fsdp=2)
+    spread = jax.device_put(variables, sharding.replicated_sharding(mesh))
+    sharded = run(sampler, spread, shard_jobs(mesh, jobs), JOBS, on_step=lambda step: step.latents)
+    assert len(sharded.sharding.device_set) == JOBS
+    close(sharded[:2], whole)
+
+
+@pytest.mark.slow
+def test_a_step_may_change_what_follows(sampler, variables, jobs):
+    def double(step):
+        return 2 * step.latents if step.index == 0 else None
+
+    changed = run(sampler, variables, jobs, on_step=double)
+    assert float(jnp.abs(changed - run(sampler, variables, jobs)).max()) > 1e-2
+    last = run(sampler, variables, jobs, on_step=lambda step: np.zeros_like(step.latents))
+    assert float(jnp.abs(last).max()) == 0
+    first = jnp.ones_like(jobs["noise"][:2, :1])
+    kept = run(sampler, variables, jobs, first=first, on_step=lambda step: np.zeros_like(step.latents))
+    np.testing.assert_array_equal(kept[:, :1], first)
+    for wrong, message in ((np.zeros((1, 2)), "expected latents of shape"), (np.nan, "expected latents")):
+        with pytest.raises(InputError, match=message):
+            run(sampler, variables, jobs, on_step=lambda step, wrong=wrong: wrong)
+    with pytest.raises(InputError, match="finite latents"):
+        run(sampler, variables, jobs, on_step=lambda step: step.latents * np.nan)
+    with pytest.raises(InputError, match="some are skipped"):
+        run(sampler, variables, jobs, on_step=print, evaluated=np.ones(STEPS, bool))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(step):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run(sampler, variables, jobs, on_step=stop)

@@ -56,6 +56,25 @@ def test_the_manifest():
     assert mounted == {volume["name"] for volume in template["volumes"]}
 
 
+def test_the_compose_file():
+    """Its commands are commands, and what they read is there: volumes and secrets of the same names."""
+    compose = yaml.safe_load((DEPLOY / "serve.compose.yaml").read_text())
+    services = compose["services"]
+    assert services["http"]["image"] == services["worker"]["image"] != services["db"]["image"]
+    for name in ("http", "worker"):
+        service = services[name]
+        accepted(service["command"])
+        words = " ".join(service["command"])
+        assert f"--role {name}" in words and "--files /jobs" in words and "jobs:/jobs" in service["volumes"]
+        assert set(re.findall(r"/run/secrets/(\w+)", words)) == set(service["secrets"])
+    assert {secret for service in services.values() for secret in service["secrets"]} == set(
+        compose["secrets"]
+    )
+    volumes = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
+    assert volumes == set(compose["volumes"])
+    assert (DEPLOY / "../.." / services["http"]["build"]["dockerfile"]).exists()
+
+
 def test_the_slurm_script(tmp_path):
     """With a stand-in for srun, which tells what it was asked to start."""
     srun = tmp_path / "srun"
@@ -86,6 +105,9 @@ def test_the_images(file):
     declared = set(re.findall(r'"(\w+)": [A-Z]+,', (ROOT / "setup.py").read_text()))
     assert set(extras[1].split(",")) <= declared
     assert 'ENTRYPOINT ["v2v"]' in text and "COPY . ." in text
+    command = json.loads(text.rpartition("\nCMD ")[2])
+    if command != ["--help"]:
+        accepted(command)
     left_out = (ROOT / ".dockerignore").read_text().splitlines()
     assert not {"v2v", "data_synth", "experiments", "setup.py", "README.md"} & set(left_out)
 

@@ -28,7 +28,7 @@ import tyro
 from v2v.video.video import Video, read_video
 
 # Seconds after which a client gives up.
-_PATIENCE = 1800
+_PATIENCE = 4 * 3600
 
 
 @dataclasses.dataclass

@@ -4,6 +4,7 @@
 A job whose worker ends goes back from in_progress to queued (`JobStore.claim`).
 """
 
+import json
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,6 +14,8 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 # Settings that are no fields of `EditSettings`: names of a mask source or a box, of a model, and of an adapter.
 NAMES = ("mask", "model", "lora")
 FINAL: tuple[Status, ...] = ("completed", "failed", "canceled")
+# Settings in which jobs of one batch may differ: none of them changes what the sampler computes, or how often.
+_FREE_SETTINGS = frozenset({"seed", "mask", "amount", "soft", "invert_mask", "preserve", "anyway"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Job:
       attempts: how often a worker has begun it.
       created: seconds since 1970.
       ended: seconds since 1970; 0 while it has not.
+      shape: frames, height and width of the clip, as in "9x64x64", by its header; "" where nobody looked.
+      batch: number of jobs that were begun together with it, itself included; 0 before.
     """
 
     id: str
@@ -52,6 +57,16 @@ class Job:
     attempts: int = 0
     created: float = 0.0
     ended: float = 0.0
+    shape: str = ""
+    batch: int = 0
+
+    def batch_key(self) -> str:
+        """Return a text that is equal for jobs whose calls of the model can be computed in one batch."""
+        settings = {name: value for name, value in self.settings.items() if name not in _FREE_SETTINGS}
+        # Of a text to lead away from it matters that there is one.
+        settings["negative"] = bool(settings.get("negative"))
+        has_mask = "mask" in self.files or "mask" in self.settings
+        return json.dumps([self.shape, settings, sorted({*self.files} - {"mask"}), has_mask], sort_keys=True)
 
     def describe(self, model: str) -> dict[str, Any]:
         """Return what the HTTP interface tells, in the field names of OpenAI's videos."""
@@ -69,6 +84,7 @@ class Job:
             "error": {"code": self.status, "message": self.error} if self.error else None,
             "notes": list(self.notes),
             "report": self.report,
+            "batch": self.batch,
         }
 
 

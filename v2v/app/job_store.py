@@ -20,6 +20,8 @@ from v2v.runtime.database import open_database
 LEASE = 60.0
 # A job whose workers ended this often without a word is given up: it may be what ends them.
 MOST_ATTEMPTS = 3
+# Jobs that wait of which some may join a batch; those behind them wait for another.
+LOOKAHEAD = 200
 
 _METADATA = sa.MetaData()
 _JOBS = sa.Table(
@@ -38,7 +40,7 @@ _JOBS = sa.Table(
     # Everything else of a job, as JSON.
     sa.Column("details", sa.Text, nullable=False),
 )
-_DETAILS = ("prompt", "settings", "files", "error", "notes", "report", "webhook")
+_DETAILS = ("prompt", "settings", "files", "error", "notes", "report", "webhook", "shape", "batch")
 
 
 class JobStore:
@@ -113,7 +115,9 @@ class JobStore:
             return int(connection.execute(query).scalar_one())
 
     def claim(self, worker: str) -> Job | None:
-        """Take the oldest job that waits, or whose worker has ended without a word; None where there is none.
+        """Take the next job that waits, or whose worker has ended without a word; None where there is none.
+
+        Owners take turns: next is the oldest job of the owner for whom a job was begun longest ago.
 
         Args:
           worker: name of the worker, of no other.
@@ -126,12 +130,13 @@ class JobStore:
             )
             query = sa.select(_JOBS).where(waits).order_by(_JOBS.c.created, _JOBS.c.id).limit(1)
             with self._engine.begin() as connection:
+                owner = _find_next_owner(connection, waits)
+                if owner is not None:
+                    query = query.where(_JOBS.c.owner == owner)
                 row = connection.execute(query).mappings().first()
                 if row is None:
                     return None
                 job = _to_job(row)
-                # True only for the first of several workers that have read the same row.
-                mine = sa.update(_JOBS).where(_JOBS.c.id == job.id, waits, _JOBS.c.attempts == job.attempts)
                 if job.attempts >= MOST_ATTEMPTS:
                     lost = dataclasses.replace(
                         job,
@@ -140,16 +145,54 @@ class JobStore:
                         stage="",
                         error=f"its worker ended {job.attempts} times without a word",
                     )
-                    connection.execute(mine.values(**_to_row(lost)))
+                    connection.execute(_unchanged(job, waits).values(**_to_row(lost)))
                     continue
-                values = {
-                    "status": "in_progress", "worker": worker, "lease_until": time_now + self.lease, "attempts": job.attempts + 1,
-                    "progress": 0.0, "stage": "",
-                }  # fmt: skip
-                if connection.execute(mine.values(**values)).rowcount == 1:
-                    return dataclasses.replace(
-                        job, status="in_progress", attempts=job.attempts + 1, progress=0.0, stage=""
-                    )
+                if (mine := self._take(connection, job, waits, worker, time_now)) is not None:
+                    return mine
+
+    def claim_batch(self, worker: str, limit: int) -> Sequence[Job]:
+        """Take the next job, and others that can be computed in one batch with it (`Job.batch_key`).
+
+        Those that join go before older jobs of other shapes, but never before the next one, which every batch begins with: nobody waits
+        for more than one batch longer. Owners take turns among them too.
+
+        Args:
+          worker: name of the worker, of no other.
+          limit: most jobs, the first included.
+        """
+        first = self.claim(worker)
+        if first is None:
+            return []
+        jobs, key = [first], first.batch_key()
+        if limit > 1 and first.shape and first.attempts == 1:
+            waits = _JOBS.c.status == "queued"
+            # One that has ended a worker is done alone.
+            query = sa.select(_JOBS).where(waits, _JOBS.c.attempts == 0)
+            query = query.order_by(_JOBS.c.created, _JOBS.c.id).limit(LOOKAHEAD)
+            with self._engine.connect() as connection:
+                waiting = [_to_job(row) for row in connection.execute(query).mappings()]
+            for job in _take_turns([job for job in waiting if job.batch_key() == key], first.owner):
+                if len(jobs) == limit:
+                    break
+                # One transaction each: workers that hold several rows would wait for one another.
+                with self._engine.begin() as connection:
+                    if (mine := self._take(connection, job, waits, worker, self._clock())) is not None:
+                        jobs.append(mine)
+        return [dataclasses.replace(job, batch=len(jobs)) for job in jobs]
+
+    def _take(
+        self, connection: sa.Connection, job: Job, waits: sa.ColumnElement[bool], worker: str, time_now: float
+    ) -> Job | None:
+        """Claim a job that was read; None where another worker was faster."""
+        values = {
+            "status": "in_progress", "worker": worker, "lease_until": time_now + self.lease, "attempts": job.attempts + 1,
+            "progress": 0.0, "stage": "",
+        }  # fmt: skip
+        if connection.execute(_unchanged(job, waits).values(**values)).rowcount != 1:
+            return None
+        return dataclasses.replace(
+            job, status="in_progress", attempts=job.attempts + 1, progress=0.0, stage=""
+        )
 
     def renew(self, id: str, worker: str) -> None:
         """Renew the lease of a worker's job."""
@@ -205,6 +248,34 @@ class JobStore:
         query = sa.select(_JOBS.c.id).where(_JOBS.c.status.in_(FINAL), _JOBS.c.ended < deadline)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
+
+
+def _unchanged(job: Job, waits: sa.ColumnElement[bool]) -> sa.Update:
+    """Return the update of a job that was read: it does something only for the first of several workers that have read it."""
+    return sa.update(_JOBS).where(_JOBS.c.id == job.id, waits, _JOBS.c.attempts == job.attempts)
+
+
+def _find_next_owner(connection: sa.Connection, waits: sa.ColumnElement[bool]) -> str | None:
+    """Return whose turn it is, of the owners with jobs that wait; None where there is one at most."""
+    owners = connection.execute(sa.select(_JOBS.c.owner).where(waits).distinct()).scalars().all()
+    if len(owners) < 2:
+        return None
+    # Leases end so long after a job was begun, or was last renewed.
+    last = sa.func.max(_JOBS.c.lease_until)
+    query = sa.select(_JOBS.c.owner).where(_JOBS.c.owner.in_(owners)).group_by(_JOBS.c.owner)
+    first_job = sa.func.min(sa.case((waits, _JOBS.c.created)))
+    return connection.execute(query.order_by(last, first_job, _JOBS.c.owner).limit(1)).scalar_one()
+
+
+def _take_turns(jobs: Sequence[Job], last_owner: str) -> Sequence[Job]:
+    """Return jobs, in the order of their age, so that their owners take turns, beginning behind the one whose turn was last."""
+    turns: dict[str, int] = {last_owner: 1}
+    numbered = []
+    for place, job in enumerate(jobs):
+        turn = turns.get(job.owner, 0)
+        turns[job.owner] = turn + 1
+        numbered.append((turn, place, job))
+    return [job for _, _, job in sorted(numbered, key=lambda entry: entry[:2])]
 
 
 def _of(id: str, worker: str) -> sa.Update:

@@ -40,6 +40,7 @@ from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import add_page_routes
 from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
 from v2v.errors import InputError
+from v2v.video.decoder import estimate_size
 from v2v.video.mask_tracking import track_mask
 
 # Seconds between deletions of what has expired.
@@ -122,7 +123,8 @@ def build_server(
     @app.get("/healthz")
     def tell_health() -> dict[str, Any]:
         """Tell whether the store answers."""
-        return {"status": "ok", "model": model, "waiting": store.count(("queued",))}
+        waiting, running = store.count(("queued",)), store.count(("in_progress",))
+        return {"status": "ok", "model": model, "waiting": waiting, "in_progress": running}
 
     @app.post("/v1/videos")
     async def create(request: Request) -> dict[str, Any]:
@@ -173,7 +175,9 @@ def build_server(
                 shutil.copyfileobj(upload.file, target, 1 << 20)
             notes += check_clip(path, role, limits)
             names[role] = path.name
-        return store.add(Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook))
+        shape = "x".join(map(str, estimate_size(files.folder(id) / names["video"])))
+        job = Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook, shape=shape)
+        return store.add(job)
 
     @app.get("/v1/videos")
     def list_jobs(

@@ -1,6 +1,8 @@
-"""The worker: takes jobs from the store one after the other, edits, and stores how each ended.
+"""The worker: takes jobs from the store, edits, and stores how each ended.
 
-A job that is canceled, or taken over by another worker since this one was silent for too long, is left at the next report of its progress.
+Jobs of one shape may be taken together: each is edited in a thread of its own, and their calls of the model are computed in one batch
+(`pipeline/batched_model.py`). A job that is canceled, or taken over by another worker since this one was silent for too long, is left at the next
+step of the sampler or report of its progress; the others of its batch go on.
 Decoding happens in a child process under limits (`v2v/video/decoding_process.py`), so a damaged upload can't end the worker.
 """
 
@@ -13,29 +15,68 @@ import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import sqlalchemy.exc
 
 from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.job_store import JobStore
 from v2v.app.model_choice import EditorShelf
 from v2v.errors import InputError, collect_notes
+from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor
+from v2v.pipeline.model import EditingModel
+from v2v.pipeline.pretrained import Pretrained
 from v2v.pipeline.progress import EditCanceledError, EditProgress
 
 logger = logging.getLogger(__name__)
 
-# Seconds between looks into an empty queue.
-IDLE = 0.5
+# Seconds between looks into an empty queue, and between reports of a job.
+IDLE, REPORT = 0.5, 0.3
+# Seconds after which a store that doesn't answer is tried again.
+AWAY = 5.0
 # Progress in percent at the beginning and the end of each stage.
 _STAGE_RANGES = {"masks": (0.0, 10.0), "windows": (10.0, 80.0), "clips": (10.0, 80.0), "frames": (80.0, 99.0)}
 # Seconds that an address of a webhook has to answer, and how often it is tried.
 _WEBHOOK_TIMEOUT, _WEBHOOK_TRIES = 10.0, 3
 
 
-class JobLostError(Exception):
-    """The job is canceled, or another worker has it."""
+class JobMonitor:
+    """Stores how far a job is, and finds out whether it is to end.
+
+    Attributes:
+      is_lost: whether it is canceled, or another worker has it.
+    """
+
+    def __init__(self, job: Job, worker: str, store: JobStore, stop: threading.Event):
+        """Watch a job of a worker, which ends once `stop` is set."""
+        self._job, self._worker, self._store, self._stop = job, worker, store, stop
+        self._percent, self._stage, self._last = 0.0, "", 0.0
+        self.is_lost = False
+
+    def report(self, progress: EditProgress) -> None:
+        """Store the progress; as a progress function (progress.py).
+
+        Raises:
+          EditCanceledError: the job is to end.
+        """
+        low, high = _STAGE_RANGES.get(progress.stage, (0.0, 99.0))
+        self._percent = low + (high - low) * progress.done / max(1, progress.total)
+        self._stage = f"{progress.stage} {progress.done:g} of {progress.total}"
+        if self.is_set():
+            raise EditCanceledError
+
+    def is_set(self) -> bool:
+        """Return whether the job is to end; as `cancel` of the editor. Renews its lease."""
+        if self._stop.is_set() or self.is_lost:
+            return True
+        # A few times a second at most: every report is a commit.
+        if time.monotonic() - self._last >= REPORT:
+            self._last = time.monotonic()
+            self.is_lost = not self._store.report(self._job.id, self._worker, self._percent, self._stage)
+        return self.is_lost
 
 
 class Worker:
@@ -52,6 +93,7 @@ class Worker:
         files: JobFiles,
         model: str,
         shelf: EditorShelf | None = None,
+        batch: int = 1,
     ):
         """Make a worker.
 
@@ -61,10 +103,12 @@ class Worker:
           files: the jobs' files.
           model: name of the model, for webhooks.
           shelf: editors of other models and of adapters, which jobs may choose; None for none.
+          batch: most jobs of one shape that are done together, as far as they fit into memory.
         """
         self.name = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
         self._editor, self._store, self._files, self._model = editor, store, files, model
         self._shelf = shelf
+        self._batch = batch
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -74,27 +118,79 @@ class Worker:
     def run(self) -> None:
         """Do jobs until `stop` is called."""
         while not self._stop.is_set():
-            job = self._store.claim(self.name)
-            if job is None:
-                self._stop.wait(IDLE)
-            else:
-                self.do(job)
+            try:
+                jobs = self._store.claim_batch(self.name, self._batch)
+                if jobs:
+                    self.do_together(jobs)
+                else:
+                    self._stop.wait(IDLE)
+            except sqlalchemy.exc.OperationalError as error:
+                logger.warning("the store doesn't answer, trying again in %g s: %s", AWAY, error.orig)
+                self._stop.wait(AWAY)
 
-    def do(self, job: Job) -> None:
-        """Do one job that this worker has claimed."""
+    def do_together(self, jobs: Sequence[Job]) -> None:
+        """Do jobs that this worker has claimed, their calls of the model in one batch where they are equal."""
+        if len(jobs) == 1:
+            self.do(jobs[0])
+            return
+
+        def task(job: Job) -> Callable[[EditingModel], None]:
+            return lambda model: self.do(job, model)
+
+        with contextlib.ExitStack() as stack:
+            for job in jobs:  # also while a model is loaded
+                stack.enter_context(self._renewed_lease(job))
+            try:
+                model = self._find_editor(jobs[0]).model
+            except Exception:  # each job tells it
+                model = None
+            # Step skipping adapts to each clip.
+            if model is None or model.skipping is not None:
+                for job in jobs:
+                    self.do(job)
+                return
+            for _ in batched_model.run_tasks(model, None, map(task, jobs), fitting_batch(model, len(jobs))):
+                pass
+
+    def do(self, job: Job, model: EditingModel | None = None) -> None:
+        """Do one job that this worker has claimed.
+
+        Args:
+          job: the job.
+          model: what it is edited with; None for what it chooses.
+        """
+        try:
+            self._edit(job, model)
+        except sqlalchemy.exc.OperationalError as error:
+            logger.warning("%s is left, its store doesn't answer: %s", job.id, error.orig)
+
+    def _edit(self, job: Job, model: EditingModel | None) -> None:
+        """Edit, and store how it ended.
+
+        Raises:
+          OperationalError: the store doesn't answer; the job is taken again once its lease has run out.
+        """
+        monitor = JobMonitor(job, self.name, self._store, self._stop)
         notes: list[str] = []
         try:
             with self._renewed_lease(job), collect_notes() as notes:
-                result = self._find_editor(job).write(
-                    self._files.request(job), self._files.output(job.id), progress=self._reporter(job)
+                editor = self._find_editor(job) if model is None else self._editor.with_model(model)
+                result = editor.write(
+                    self._files.request(job),
+                    self._files.output(job.id),
+                    progress=monitor.report,
+                    cancel=monitor if _has_cheap_steps(editor.model) else None,
+                    sampled=editor.model.release,
                 )
             ended = self._store.end(job, self.name, notes=notes, report=dict(result.report))
-        except JobLostError:
-            logger.info("%s is left: canceled, or done by another worker", job.id)
-            return
         except EditCanceledError:
-            self._store.release(job.id, self.name)
+            if monitor.is_lost:
+                logger.info("%s is left: canceled, or done by another worker", job.id)
+            else:
+                self._store.release(job.id, self.name)
             return
+        except sqlalchemy.exc.OperationalError:
+            raise
         except InputError as error:
             ended = self._store.end(job, self.name, error=self._hide_paths(str(error)), notes=notes)
         except Exception as error:  # whatever an edit raises, the worker goes on with the next
@@ -112,24 +208,6 @@ class Worker:
         """
         return self._editor if self._shelf is None else self._shelf.find_editor(job.settings)
 
-    def _reporter(self, job: Job) -> Callable[[EditProgress], None]:
-        last = [0.0]
-
-        def report(progress: EditProgress) -> None:
-            if self._stop.is_set():
-                raise EditCanceledError
-            # A few times a second at most: every report is a commit.
-            if time.monotonic() - last[0] < 0.3:
-                return
-            last[0] = time.monotonic()
-            low, high = _STAGE_RANGES.get(progress.stage, (0.0, 99.0))
-            percent = low + (high - low) * progress.done / max(1, progress.total)
-            stage = f"{progress.stage} {progress.done:g} of {progress.total}"
-            if not self._store.report(job.id, self.name, percent, stage):
-                raise JobLostError
-
-        return report
-
     @contextlib.contextmanager
     def _renewed_lease(self, job: Job):
         """Renew the lease during a block, also while a program is compiled and nothing is reported."""
@@ -137,7 +215,8 @@ class Worker:
 
         def renew() -> None:
             while not ended.wait(self._store.lease / 4):
-                self._store.renew(job.id, self.name)
+                with contextlib.suppress(sqlalchemy.exc.OperationalError):
+                    self._store.renew(job.id, self.name)
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
@@ -150,6 +229,11 @@ class Worker:
     def _hide_paths(self, text: str) -> str:
         """Return a message without the server's folders."""
         return " ".join(text.replace(f"{self._files.root}{os.sep}", "").split())
+
+
+def _has_cheap_steps(model: EditingModel) -> bool:
+    """Return whether sampling step by step costs little: not where keys and values of the conditions would be computed in each."""
+    return model.config.condition.attention == "full"
 
 
 def call_webhook(job: Job, model: str) -> bool:
@@ -173,6 +257,16 @@ def call_webhook(job: Job, model: str) -> bool:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
+
+
+def fitting_batch(model: EditingModel, limit: int) -> int:
+    """Return how many jobs fit into the device's memory together, at most `limit`; 1 for a model that doesn't fit as it is."""
+    if not isinstance(model, Pretrained):
+        return limit
+    rows = model.config.batch
+    while limit > 1 and not model.plan_memory(limit * rows).fits:
+        limit -= 1
+    return limit
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | app | serve`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | app | serve | completion`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -14,7 +14,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-from v2v.cli import app, models, pairs, parsers, report, serve, synth
+from v2v.cli import app, completion, models, pairs, parsers, report, serve, synth
 from v2v.cli import eval as evaluation
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint, suggest
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A path that the terminal can't print must not end in a traceback after the work is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = parsers.build_parser(COMMANDS)
+    completion.answer_shell(parser)
     args, extra_words = parser.parse_known_args(words)
     args.extra_words = extra_words
     is_help = args.command in ("train", "plan") and args.help
@@ -235,6 +236,10 @@ def _serve(args: argparse.Namespace) -> dict:
     return serve.run(args)
 
 
+def _completion(args: argparse.Namespace) -> dict:
+    return completion.run(args)
+
+
 def _synth(args: argparse.Namespace) -> dict:
     return synth.run(args, _bars(args))
 
@@ -282,6 +287,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": _doctor,
     "app": _app,
     "serve": _serve,
+    "completion": _completion,
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
 from v2v import __version__
-from v2v.cli import app, models, pairs, report, serve, synth
+from v2v.cli import app, completion, models, pairs, report, serve, synth
 from v2v.cli import eval as evaluation
 from v2v.config import (
     Detail,
@@ -232,6 +232,9 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         LORA_HELP,
     )
     doctor.add_argument("--values", action="store_true", help="also read every value, to find NaN")
+    completion.add_arguments(
+        add_command("completion", "print what makes a shell complete v2v's words", completion.EXAMPLES)
+    )
     return parser
 
 

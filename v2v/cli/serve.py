@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
         "--store",
         default="",
         metavar="ADDRESS",
-        help="database of the queue, as SQLAlchemy writes it (default: sqlite in --files); machines that share it share the work",
+        help="database of the queue, as SQLAlchemy writes it, or @FILE that holds it (default: sqlite in --files); machines that share it "
+        "share the work",
     )
     parser.add_argument(
         "--role",
@@ -65,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
         help=f"{model_help} (default: $V2V_MODEL, or the packaged model)",
     )
     parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {lora_help}")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=4,
+        metavar="N",
+        help="most jobs of equal size, length and steps that are edited in one batch, if the device's memory allows (default: 4)",
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
     )
@@ -135,7 +143,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore
     from v2v.app.server import build_server
-    from v2v.app.worker import Worker, WorkerThread
+    from v2v.app.worker import Worker, WorkerThread, fitting_batch
     from v2v.cli.edit import ModelOptions
 
     limits = access.Limits(
@@ -149,7 +157,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     )
     tokens = access.read_tokens(Path(args.tokens)) if args.tokens else access.Tokens()
     files = JobFiles(args.files)
-    store = JobStore(args.store or f"sqlite:///{files.root.resolve() / 'jobs.db'}")
+    store = JobStore(_read_store(args.store) or f"sqlite:///{files.root.resolve() / 'jobs.db'}")
     worker, editor = None, None
     try:
         if args.role != "http":
@@ -157,7 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             editor = ModelOptions(args.model, adapters=adapters, progress=not args.quiet).load_editor(
                 jobs=True
             )
-            worker = Worker(editor, store, files, args.model)
+            worker = Worker(editor, store, files, args.model, batch=fitting_batch(editor.model, args.batch))
             if args.role == "worker":
                 logger.info("v2v: doing jobs of %s", args.files)
                 _work_until_stopped(WorkerThread.start(worker))
@@ -188,7 +196,16 @@ def _check(args: argparse.Namespace) -> None:
     """
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port: expected 0 to 65535, got {args.port}")
-    for name in ("max_upload", "max_seconds", "max_frames", "max_waiting", "max_rate", "max_disk", "keep"):
+    for name in (
+        "max_upload",
+        "max_seconds",
+        "max_frames",
+        "max_waiting",
+        "max_rate",
+        "max_disk",
+        "keep",
+        "batch",
+    ):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
     if args.role != "worker" and not (args.tokens or args.open or is_local(args.host)):
@@ -254,6 +271,23 @@ def serve_until_stopped(
     finally:
         if thread is not None:
             thread.stop()
+
+
+def _read_store(address: str) -> str:
+    """Return the address of a store; of "@FILE" what the file holds, so that its password is in no list of processes.
+
+    Raises:
+      InputError: the file can't be read, or is empty.
+    """
+    if not address.startswith("@"):
+        return address
+    try:
+        text = Path(address[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--store {address}: expected a text file with the address, got: {error}") from None
+    if not text:
+        raise InputError(f"--store {address}: expected the address in the file, it is empty")
+    return text
 
 
 def _work_until_stopped(thread: WorkerThread) -> None:

@@ -16,8 +16,8 @@ first has finished, so that one can make room for the other.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, cast
 
 import jax
@@ -79,6 +79,27 @@ class LowNoise:
     factor: float = 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class SamplerStep:
+    """A row of the table that has just been sampled.
+
+    Attributes:
+      index: its number, from 0.
+      total: number of all rows.
+      tau: flow time that the network was told, 0 to 1.
+      latents: the state after it, float32 [b, t, y, x, c].
+    """
+
+    index: int
+    total: int
+    tau: float
+    latents: Latents
+
+
+# Is told of each row, and may return other latents to go on from; what it raises ends the sampling.
+StepFunction = Callable[[SamplerStep], AnyLatents | None]
+
+
 class Sampler:
     """A jitted sampler of one model configuration.
 
@@ -97,7 +118,7 @@ class Sampler:
         self.cfg = cfg
         self.conditioning = build_conditioning(cfg.dit, cfg.condition)
         self.program = jax.jit(
-            partial(_run, DiT(cfg.dit, cfg.condition, streams)),
+            functools.partial(_run, DiT(cfg.dit, cfg.condition, streams)),
             static_argnames=("mode", "cached", "row_count", "hands_over"),
         )
 
@@ -123,6 +144,7 @@ class Sampler:
         measure_ratios: bool = False,
         seeds: Seeds | None = None,
         first: AnyLatents | None = None,
+        on_step: StepFunction | None = None,
     ) -> SampleOutput:
         """Sample edited latents.
 
@@ -147,9 +169,12 @@ class Sampler:
           measure_ratios: evaluate all rows and return `ratios`; they are also returned where `evaluated` is given.
           seeds: of each latent frame (`windows.noise_seeds`), for solvers that draw noise; others don't use them.
           first: clean latents of frame 0, [b, 1, y, x, c]: the network sees them in place of what it samples there, at flow time 0.
+          on_step: called after each row. The program is then one row long and called once a row, on every kind of device: it is compiled
+            once more, and cached keys and values of conditions are computed anew in each row.
 
         Raises:
-          InputError: `evaluated` of another length than the table, an unknown solver, or a solver that needs seeds.
+          InputError: `evaluated` of another length than the table, an unknown solver, a solver that needs seeds, skipped rows together with
+            `on_step`, or latents from it that don't fit.
         """
         flow = self.cfg.flow
         rows = build_solver_table(flow.solver, *sampling_levels(flow, steps, strength))
@@ -163,6 +188,10 @@ class Sampler:
         if evaluated is not None and len(evaluated) != len(rows.sigma):
             raise InputError(
                 f"evaluated: expected {len(rows.sigma)} rows as the table has, got {len(evaluated)}"
+            )
+        if evaluated is not None and on_step is not None:
+            raise InputError(
+                "step callback: expected all steps to be computed, some are skipped; leave one out"
             )
         if cached is None:
             # Cached keys are replicated on all devices, so not where tokens are split.
@@ -181,6 +210,14 @@ class Sampler:
             turns.append((slice(split, count), low.variables, low.guidance, low.factor))
         turns = [turn for turn in turns if turn[0].stop > turn[0].start]
         outputs, state = [], None
+        if on_step is not None:
+            turns = [
+                (slice(row, row + 1), turn_variables, scale, factor)
+                for part, turn_variables, scale, factor in turns
+                for row in range(part.start, part.stop)
+            ]
+            # The first row is then no other program than the rest.
+            state = initial_state(jnp.asarray(noise, jnp.float32))
         for part, part_variables, scale, factor in turns:
             scales: dict[GuidanceAxis, float | AnyArray] = {
                 "prompt": scale,
@@ -204,14 +241,19 @@ class Sampler:
                 seeds,
                 first,
                 state,
-                None if len(turns) == 1 else np.int32(part.start),
+                None if len(turns) == 1 and on_step is None else np.int32(part.start),
                 mode=passes,
                 cached=cached,
                 row_count=count,
-                hands_over=part.stop < count,
+                hands_over=part.stop < count or on_step is not None,
             )
-            if part.stop < count:
+            if part.stop < count or on_step is not None:
                 jax.block_until_ready(state)  # its weights may go
+            if on_step is not None:
+                state = _call_step_function(
+                    on_step, SamplerStep(part.start, count, float(rows.tau[part.start]), state.x), state
+                )
+                output = output.replace(latents=_with_first(state.x, first))
             outputs.append(output)
         return outputs[0] if len(outputs) == 1 else _join_outputs(outputs)
 
@@ -226,6 +268,31 @@ def count_high_noise(rows: SolverTable, boundary: float) -> int:
     # As published, in thousandths: a boundary of 0.9 is no number of float32.
     times = np.round(1000 * np.asarray(rows.tau, np.float64), 3)
     return int(np.argmin(np.append(times >= round(1000 * boundary, 3), False)))
+
+
+def _call_step_function(on_step: StepFunction, step: SamplerStep, state: SolverState) -> SolverState:
+    """Call a step function; return the state to go on from."""
+    latents = on_step(step)
+    if latents is None or latents is step.latents:
+        return state
+    x = check_step_latents(latents, state.x.shape)
+    return state._replace(x=jax.device_put(x, state.x.sharding))
+
+
+def check_step_latents(latents: AnyLatents, shape: tuple[int, ...]) -> Latents:
+    """Return latents that a step function gave, as float32.
+
+    Raises:
+      InputError: they have another shape, or are no numbers.
+    """
+    if np.shape(latents) != shape:
+        raise InputError(
+            f"step callback: expected latents of shape {shape}, got {np.shape(latents)}; return them in the shape they came in"
+        )
+    x = jnp.asarray(latents, jnp.float32)
+    if not bool(jnp.isfinite(x).all()):
+        raise InputError("step callback: expected finite latents, got some that are no numbers")
+    return x
 
 
 def _evaluated_rows(evaluated: Bool[np.ndarray, "n"], part: slice) -> Bool[np.ndarray, "m"]:
@@ -300,7 +367,7 @@ def _run(
     return output, indices, state if hands_over else None
 
 
-def _with_first(x: Latents, first: Latents | None) -> Latents:
+def _with_first(x: Latents, first: AnyLatents | None) -> Latents:
     """Return latents with a given frame 0."""
     return x if first is None else jnp.concatenate([jnp.asarray(first, x.dtype), x[:, 1:]], 1)
 

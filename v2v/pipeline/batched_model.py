@@ -7,7 +7,8 @@ call the model are waiting, their calls are computed together:
     job 1   encode(video [k, T, h, w, 3])  ├─ equal shapes and settings → one call of J k rows, job i on device i
     job 2   sample(noise [k, t, y, x, c])  ┘  anything else             → a separate call
 
-A batch always has the rows of J = devices jobs (the last is repeated if fewer call), so one compilation serves any number of jobs.
+A batch always has the rows of J = devices jobs (the last is repeated if fewer call), so one compilation serves any number of jobs. Without a
+mesh the jobs of a batch share one device, and their number is rounded up to a power of two.
 No row depends on another job's: noise depends only on the seed and the position in the clip, and windows are blended within their
 own clip (`windows.WindowLinks`). A job's result therefore equals that of the job on its own, up to the compiler's rounding. Weights are
 replicated on every device.
@@ -28,7 +29,7 @@ from jax.sharding import Mesh
 
 from v2v.array_types import AnyArray, AnyLatents, AnyPixels
 from v2v.config import TransformerName
-from v2v.diffusion.sampler import SampleOutput
+from v2v.diffusion.sampler import SampleOutput, SamplerStep, StepFunction, check_step_latents
 from v2v.diffusion.windows import WindowLinks, concatenate_links
 from v2v.pipeline.model import EditingModel, SampleRequest, TextEmbedding
 from v2v.runtime import sharding
@@ -36,16 +37,22 @@ from v2v.runtime import sharding
 T = TypeVar("T")
 
 
-def run_tasks(model: EditingModel, mesh: Mesh, tasks: Iterable[Callable[["BatchedModel"], T]]) -> Iterator[T]:
+def run_tasks(
+    model: EditingModel,
+    mesh: Mesh | None,
+    tasks: Iterable[Callable[["BatchedModel"], T]],
+    limit: int = 1,
+) -> Iterator[T]:
     """Run tasks, as many at a time as the mesh has data-parallel devices, and yield what each returns, as it ends.
 
     Args:
       model: the model; every task gets a `BatchedModel` of it.
-      mesh: devices of this process.
+      mesh: devices of this process; None to leave the model where it is.
       tasks: functions of the model.
+      limit: most tasks at a time, without a mesh.
     """
-    queue = _BatchQueue(mesh)
-    replicated = model.on(mesh)
+    queue = _BatchQueue(mesh, limit)
+    replicated = model if mesh is None else model.on(mesh)
 
     def run(task: Callable[[BatchedModel], T], batched: BatchedModel) -> T:
         batched.join()
@@ -114,8 +121,8 @@ class BatchedModel:
     def sample(self, request: SampleRequest) -> SampleOutput:
         """Sample together with the requests of other jobs."""
         fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
-        others = fields.pop("others")
-        return self._call("sample", **fields, **others)
+        others, on_step = fields.pop("others"), fields.pop("on_step")
+        return self._call("sample", on_step=on_step, **fields, **others)
 
     def release(self) -> None:
         """Let the others go on without this one. Calls that follow are still computed."""
@@ -126,13 +133,19 @@ class BatchedModel:
         return self
 
     def _call(
-        self, name: str, *array: AnyArray, links: WindowLinks | None = None, **options: Any
+        self,
+        name: str,
+        *array: AnyArray,
+        links: WindowLinks | None = None,
+        on_step: StepFunction | None = None,
+        **options: Any,
     ) -> SampleOutput:
         """Compute a method of the model in a batch; methods other than `sample` give their array as latents."""
         arrays = dict(enumerate(array)) | {k: v for k, v in options.items() if np.ndim(v) > 1}
         arguments = {k: v for k, v in options.items() if k not in arrays}
         host_arrays = {k: np.asarray(v) for k, v in arrays.items()}
-        return self._queue.submit(_Call(self._model, name, host_arrays, arguments, links), self._participant)
+        call = _Call(self._model, name, host_arrays, arguments, links, on_step)
+        return self._queue.submit(call, self._participant)
 
 
 @dataclass
@@ -151,6 +164,7 @@ class _Call:
     arrays: dict[Any, np.ndarray]
     arguments: dict[str, Any]
     links: WindowLinks | None
+    on_step: StepFunction | None = None
     result: SampleOutput | None = None
     error: BaseException | None = None
     is_done: bool = False
@@ -166,13 +180,14 @@ class _BatchQueue:
     """Collects calls until every participant is waiting, then computes them.
 
     Attributes:
-      mesh: the devices.
+      mesh: the devices; None for where the model is.
       capacity: number of jobs in a batch.
       model_lock: held while a model is used.
     """
 
-    def __init__(self, mesh: Mesh):
-        self.mesh, self.capacity = mesh, mesh.shape["data"] * mesh.shape["fsdp"]
+    def __init__(self, mesh: Mesh | None, limit: int = 1):
+        self.mesh = mesh
+        self.capacity = limit if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
         self.model_lock = threading.RLock()
         self._turn = threading.Condition()
         self._expected, self._is_busy, self._is_closed = 0, False, False
@@ -242,7 +257,7 @@ class _BatchQueue:
                         self._compute(group)
                 except BaseException as error:
                     for call in group:
-                        call.error = copy.copy(error)
+                        call.error = call.error or copy.copy(error)
         finally:
             self._turn.acquire()
             self._is_busy = False
@@ -251,8 +266,10 @@ class _BatchQueue:
             self._turn.notify_all()
 
     def _compute(self, group: list[_Call]) -> None:
-        """Compute equal calls in one batch of the capacity's rows; the last call is repeated if there are fewer."""
-        first, batch = group[0], [*group, *group[-1:] * (self.capacity - len(group))]
+        """Compute equal calls in one batch; the last call is repeated if there are fewer than the batch has places."""
+        # On one device places cost time, on a mesh they are there anyway.
+        places = self.capacity if self.mesh is not None else 1 << (len(group) - 1).bit_length()
+        first, batch = group[0], [*group, *group[-1:] * (places - len(group))]
         arrays = {key: self._spread([call.arrays[key] for call in batch]) for key in first.arrays}
         if first.name == "sample":
             links = None
@@ -262,7 +279,12 @@ class _BatchQueue:
             others = {name: z for name, z in arrays.items() if name not in fields}
             named = {name: z for name, z in arrays.items() if name in fields}
             output = first.model.sample(
-                SampleRequest(**{**first.arguments, **named}, links=links, others=others)
+                SampleRequest(
+                    **{**first.arguments, **named},
+                    links=links,
+                    others=others,
+                    on_step=_join_step_functions(group),
+                )
             )
         elif first.name == "encode":
             output = SampleOutput(first.model.encode(arrays[0]))
@@ -272,13 +294,45 @@ class _BatchQueue:
             output = SampleOutput(first.model.decode(arrays[0]))
         rows = np.asarray(output.latents)
         past = None if output.past is None else np.asarray(output.past)
-        k = len(rows) // self.capacity
+        k = len(rows) // places
         for i, call in enumerate(group):
             call.result = SampleOutput(
                 rows[i * k : (i + 1) * k], None if past is None else past[:, i : i + 1]
             )
 
-    def _spread(self, arrays: list[np.ndarray]) -> jax.Array:
+    def _spread(self, arrays: list[np.ndarray]) -> AnyArray:
         """Join the rows of jobs and lay them out over the mesh."""
         rows = np.concatenate(arrays)
+        if self.mesh is None:
+            return rows
         return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))
+
+
+def _join_step_functions(group: list[_Call]) -> StepFunction | None:
+    """Return one function after each step for the calls of a batch, each of which sees its own rows; None where none wants to.
+
+    What one of them raises ends its own call alone, once the batch is computed; the batch ends early where all have ended.
+    """
+    if all(call.on_step is None for call in group):
+        return None
+    rows = len(group[0].arrays["noise"])
+
+    def on_step(step: SamplerStep) -> AnyLatents | None:
+        changed = None
+        for i, call in enumerate(group):
+            if call.on_step is None or call.error is not None:
+                continue
+            part = slice(i * rows, (i + 1) * rows)
+            try:
+                latents = call.on_step(dataclasses.replace(step, latents=step.latents[part]))
+                if latents is not None:
+                    changed = step.latents if changed is None else changed
+                    changed = changed.at[part].set(check_step_latents(latents, step.latents[part].shape))
+            except BaseException as error:
+                call.error = error
+        errors = [call.error for call in group]
+        if errors[0] is not None and None not in errors:
+            raise errors[0]
+        return changed
+
+    return on_step

@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import cv2
 import numpy as np
@@ -39,9 +40,11 @@ from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instructi
 from v2v.pipeline.mask_search import check_mask_name, network_files, remove_text, search_clip
 from v2v.pipeline.model import EditingModel, TextEmbedding
 from v2v.pipeline.network_transfer import choose_upsampler
+from v2v.pipeline.output_types import Output, OutputType, check_output_type, convert_output
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
-from v2v.pipeline.progress import Progress
+from v2v.pipeline.progress import Progress, end_when_set
 from v2v.pipeline.sampling_choice import note_settings
+from v2v.pipeline.sampling_observer import Cancellation, LatentCollector, SamplingObserver, StepCallback
 from v2v.pipeline.saved_model import save_model
 from v2v.pipeline.settings import (
     AUTO_MASK,
@@ -126,6 +129,9 @@ class EasyV2VEditor:
         output: str | Path | None = None,
         output_format: OutputFormat = DEFAULT_FORMAT,
         progress: Progress = False,
+        callback_on_step_end: StepCallback | None = None,
+        cancel: Cancellation | None = None,
+        keep_latents: bool = False,
     ) -> EditResult:
         """Edit a clip; its frames are computed only while they are iterated or saved, at last at the clip's own resolution.
 
@@ -136,25 +142,57 @@ class EasyV2VEditor:
           output: the file the result is meant for, so that a format it can't have is found before sampling; nothing is written.
           output_format: its codec, quality and pixel format.
           progress: show bars on stderr, or a function that is called (progress.py).
+          callback_on_step_end: called after each sampling step, as by diffusers' pipelines (sampling_observer.py).
+          cancel: such as a `threading.Event`: ends the edit once it is set, from whichever thread.
+          keep_latents: return what was sampled too.
 
         Raises:
           InputError: invalid input that the caller can correct.
+          EditCanceledError: `cancel` was set, or a function of the caller's raised it.
         """
+        progress, observer = self._build_observer(progress, callback_on_step_end, cancel, keep_latents)
         first, *others = steps = self.plan(request)
         note_settings(request.settings, self.model.config)
         # Masks by name are those of the source, not of an edit of it.
         masks_by_name: dict[str, ClipMask] = {}
-        result = self._edit_step(request, first, masks_by_name, output, output_format, progress)
+        result = self._edit_step(request, first, masks_by_name, output, output_format, progress, observer)
         area = result.report["mask_area"]
         for step in others:
             request = dataclasses.replace(request, video=result.video, first_frame=None)
-            result = self._edit_step(request, step, masks_by_name, output, output_format, progress)
+            observer = dataclasses.replace(observer, latents=LatentCollector() if keep_latents else None)
+            result = self._edit_step(request, step, masks_by_name, output, output_format, progress, observer)
             area = max(area, result.report["mask_area"])
         result.report["prompt"] = " ".join(request.instruction.split())
         result.report["mask_area"] = area
         if any(step.title for step in steps):
             result.report["edits"] = [str(step) for step in steps]
+        if observer.latents is not None:
+            result = dataclasses.replace(result, latents=observer.latents.collect())
         return result
+
+    def _build_observer(
+        self,
+        progress: Progress,
+        callback: StepCallback | None,
+        cancel: Cancellation | None,
+        keep_latents: bool = False,
+    ) -> tuple[Progress, SamplingObserver]:
+        """Return what is told of the stages of an edit, and of its sampling.
+
+        Raises:
+          InputError: a function after each step for a model that skips some.
+        """
+        if callback is not None and self.model.skipping is not None:
+            raise InputError(
+                "callback_on_step_end: expected a model that computes each step, this one skips some; leave one out"
+            )
+        if cancel is not None:
+            progress = end_when_set(progress, cancel.is_set)
+        # Where steps are skipped, an edit ends between batches of windows.
+        in_steps = None if self.model.skipping is not None else cancel
+        return progress, SamplingObserver(
+            callback, in_steps, self, LatentCollector() if keep_latents else None
+        )
 
     def plan(self, request: EditRequest) -> tuple[PlannedStep, ...]:
         """Return what the model is given for an instruction: itself, or what the model is known to do, one after the other.
@@ -182,6 +220,7 @@ class EasyV2VEditor:
         output: str | Path | None,
         output_format: OutputFormat,
         progress: Progress,
+        observer: SamplingObserver,
     ) -> EditResult:
         """Edit a clip by one look, or by an instruction as it was typed.
 
@@ -192,6 +231,7 @@ class EasyV2VEditor:
           output: as in `edit`, like the rest.
           output_format: the format.
           progress: as in progress.py.
+          observer: what is told of the sampling.
         """
         model, settings = self.model, request.settings
         mask = step.mask_source or request.mask
@@ -282,7 +322,9 @@ class EasyV2VEditor:
             first_frame,
             {f"reference_{i}": z for i, z in enumerate(z_refs[1:], 2)},
         )
-        source, edit = windowed.edit_windows(model, small, first, last, edit_inputs, settings, progress)
+        source, edit = windowed.edit_windows(
+            model, small, first, last, edit_inputs, settings, progress, observer
+        )
 
         sampled_rows = evenly_spaced_frames(len(edit), *size)
         if auto:
@@ -334,6 +376,8 @@ class EasyV2VEditor:
         *,
         output_format: OutputFormat = DEFAULT_FORMAT,
         progress: Progress = False,
+        callback_on_step_end: StepCallback | None = None,
+        cancel: Cancellation | None = None,
         sampled: Callable[[], None] = lambda: None,
     ) -> EditResult:
         """Edit a clip and write frames to a file as they are computed: memory doesn't grow with the clip's length.
@@ -343,6 +387,8 @@ class EasyV2VEditor:
           output: the file to write.
           output_format: its codec, quality and pixel format.
           progress: show bars on stderr, or a function that is called (progress.py).
+          callback_on_step_end: as in `edit`, like the next.
+          cancel: ends the edit; nothing is written then.
           sampled: called once sampling has finished and writing begins.
 
         Returns:
@@ -361,10 +407,41 @@ class EasyV2VEditor:
         )
         for reference in request.references:
             file_checks.check_not_input(output, reference=reference)
-        edited = self.edit(request, output=output, output_format=output_format, progress=progress)
+        edited = self.edit(
+            request,
+            output=output,
+            output_format=output_format,
+            progress=progress,
+            callback_on_step_end=callback_on_step_end,
+            cancel=cancel,
+        )
         sampled()
         edited.video.save(output, **dataclasses.asdict(output_format))
         return edited
+
+    @overload
+    def edit_video(
+        self,
+        video: ClipInput,
+        instruction: str,
+        mask: ClipInput | None = None,
+        reference: PicturesInput | None = None,
+        *,
+        output_type: Literal["video"] = "video",
+        **options: Any,
+    ) -> Video[np.ndarray]: ...
+
+    @overload
+    def edit_video(
+        self,
+        video: ClipInput,
+        instruction: str,
+        mask: ClipInput | None = None,
+        reference: PicturesInput | None = None,
+        *,
+        output_type: OutputType,
+        **options: Any,
+    ) -> Any: ...
 
     def edit_video(
         self,
@@ -377,8 +454,11 @@ class EasyV2VEditor:
         context: str | Path | None = None,
         fps: float = 25.0,
         progress: Progress = False,
+        callback_on_step_end: StepCallback | None = None,
+        cancel: Cancellation | None = None,
+        output_type: OutputType = "video",
         **settings,
-    ) -> Video:
+    ) -> Output:
         """Edit a clip and return it in memory; `edit_file` writes to a file instead, in constant memory.
 
         Args:
@@ -390,19 +470,34 @@ class EasyV2VEditor:
           context: stored context, of models that read one (`EditRequest.context`).
           fps: frames per second, if `video` is an array.
           progress: show bars on stderr, or a function that is called (progress.py).
+          callback_on_step_end: called as (editor, step, timestep, {"latents": ...}) after each sampling step; it may return other latents
+            (sampling_observer.py).
+          cancel: such as a `threading.Event`: ends the edit once it is set, from whichever thread.
+          output_type: "video"; "np" for float32 [T, H, W, 3] in 0..1; "pil" for a list of pictures; "latent" for what was sampled, window by
+            window (`WindowLatents`).
           **settings: start, end, steps, guidance, strength, seed, preserve, detail ...: the fields of `EditSettings`; `guidance_scale` and
             `num_inference_steps` are understood too.
 
         Returns:
-          The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements.
+          The edited clip, with the source's size, frame times and sound; its `report` holds the settings and measurements. Of other output
+          types the frames or latents alone.
 
         Raises:
           InputError: invalid input that the caller can correct.
+          EditCanceledError: `cancel` was set, or a function of the caller's raised it.
         """
+        check_output_type(output_type)
         request = EditRequest(
             video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
         )
-        return self.edit(request, progress=progress).in_memory().video
+        result = self.edit(
+            request,
+            progress=progress,
+            callback_on_step_end=callback_on_step_end,
+            cancel=cancel,
+            keep_latents=output_type == "latent",
+        )
+        return convert_output(result, output_type)
 
     def edit_file(
         self,
@@ -417,6 +512,8 @@ class EasyV2VEditor:
         context: str | Path | None = None,
         fps: float = 25.0,
         progress: Progress = False,
+        callback_on_step_end: StepCallback | None = None,
+        cancel: Cancellation | None = None,
         **settings,
     ) -> Video:
         """Edit a clip and write frames to a file as they are computed; `write` does the same for an `EditRequest`.
@@ -432,6 +529,8 @@ class EasyV2VEditor:
           context: stored context, of models that read one.
           fps: frames per second, if `video` is an array.
           progress: show bars on stderr, or a function that is called (progress.py).
+          callback_on_step_end: as in `edit_video`, like the next.
+          cancel: ends the edit; nothing is written then.
           **settings: the fields of `EditSettings`.
 
         Returns:
@@ -443,7 +542,14 @@ class EasyV2VEditor:
         request = EditRequest(
             video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
         )
-        return self.write(request, output, output_format=output_format, progress=progress).video
+        return self.write(
+            request,
+            output,
+            output_format=output_format,
+            progress=progress,
+            callback_on_step_end=callback_on_step_end,
+            cancel=cancel,
+        ).video
 
     def generate(
         self,
@@ -452,6 +558,8 @@ class EasyV2VEditor:
         first_frame: PictureInput | None = None,
         fps: float | None = None,
         progress: Progress = False,
+        callback_on_step_end: StepCallback | None = None,
+        cancel: Cancellation | None = None,
         **settings,
     ) -> Video:
         """Make a clip from a text, as the backbone does that was not taught to edit.
@@ -461,6 +569,8 @@ class EasyV2VEditor:
           first_frame: its first frame, in any form of `EditRequest.reference`; the clip has its aspect where the model can.
           fps: frames per second.
           progress: show a bar on stderr, or a function that is called (progress.py).
+          callback_on_step_end: as in `edit_video`, like the next.
+          cancel: ends the sampling.
           **settings: steps, guidance, negative, seed, window: fields of `EditSettings`.
 
         Returns:
@@ -487,7 +597,8 @@ class EasyV2VEditor:
         negative = self._embed_negative(values, model.config)
         text = np.asarray(embedding.rows)
         made_from = generation.GenerationInputs(text, None if negative is None else negative[:1], picture)
-        clip = generation.generate_clip(model, made_from, values, fps or model.config.fps, progress)
+        progress, observer = self._build_observer(progress, callback_on_step_end, cancel)
+        clip = generation.generate_clip(model, made_from, values, fps or model.config.fps, progress, observer)
         report = _build_report(values, model.config, clip, (0, len(clip.frames)))
         report["prompt"] = " ".join(prompt.split())
         report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut

@@ -11,6 +11,7 @@ from v2v.models.editor_presets import editor_rules
 from v2v.pipeline import windowed
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.progress import Progress, track_steps
+from v2v.pipeline.sampling_observer import NO_OBSERVER, SamplingObserver
 from v2v.pipeline.settings import EditSettings
 from v2v.video.video import Video
 
@@ -62,7 +63,12 @@ def check_first_frame(config: ModelConfig) -> None:
 
 
 def generate_clip(
-    model: EditingModel, inputs: GenerationInputs, settings: EditSettings, fps: float, progress: Progress
+    model: EditingModel,
+    inputs: GenerationInputs,
+    settings: EditSettings,
+    fps: float,
+    progress: Progress,
+    observer: SamplingObserver = NO_OBSERVER,
 ) -> Video[np.ndarray]:
     """Make one window of a clip.
 
@@ -72,6 +78,7 @@ def generate_clip(
       settings: steps, guidance, seed and window; the others have no meaning without a source.
       fps: frames per second of the result.
       progress: as in progress.py.
+      observer: what is told of the sampling.
 
     Raises:
       InputError: an invalid window length, or values that are not finite.
@@ -84,11 +91,13 @@ def generate_clip(
     request = SampleRequest(
         None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
         negative=inputs.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
-        low_guidance=settings.low_guidance_of(config),
+        low_guidance=settings.low_guidance_of(config), on_step=observer.step_function(np.zeros(1, int)),
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)
         for sample in track_steps([request], "clips", progress)
     )
     windowed.check_finite(latents)
+    if observer.latents is not None:
+        observer.latents.add([0], latents)
     return Video.from_array(np.rint(np.asarray(model.decode(latents))[0]).clip(0, 255).astype(np.uint8), fps)

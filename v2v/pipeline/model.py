@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from v2v.array_types import AnyLatents, AnyPixels, AnyText, Seeds
 from v2v.checkpoints.detail_file import DetailWeights
 from v2v.config import ModelConfig, TransformerName
-from v2v.diffusion.sampler import SampleOutput
+from v2v.diffusion.sampler import SampleOutput, StepFunction
 from v2v.diffusion.step_skipping import StepSkipper
 from v2v.diffusion.windows import WindowLinks
 from v2v.language.abilities import Abilities
@@ -61,6 +61,7 @@ class SampleRequest:
       low_guidance: guidance scale of the low-noise transformer of a model of two; None for `guidance`.
       first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
       seeds: of fresh noise, [b, t, 4] (`windows.noise_seeds`), for solvers that draw some.
+      on_step: called after each step (sampler.py); sampling is then done step by step.
     """
 
     source: AnyLatents | None
@@ -81,6 +82,7 @@ class SampleRequest:
     others: Mapping[str, AnyLatents] = field(default_factory=dict)
     seeds: Seeds | None = None
     low_guidance: float | None = None
+    on_step: StepFunction | None = None
 
 
 class EditingModel(Protocol):

@@ -410,7 +410,7 @@ class Pretrained:
             request.steps, request.guidance, links=request.links, begin=request.begin,
             strength=request.strength, mode=request.mode, cached=cached,
             first=request.first, guidance_reference=request.guidance_reference, guidance_source=request.guidance_source,
-            seeds=request.seeds, low=low,
+            seeds=request.seeds, low=low, on_step=request.on_step,
         )  # fmt: skip
         with self._use_mesh():
             if self.skipping is None:

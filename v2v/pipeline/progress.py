@@ -9,6 +9,8 @@
 
     editor.edit_file("in.mp4", "make it sepia", "out.mp4", progress=show)
 
+`cancel`, such as a `threading.Event`, ends an edit from another thread (sampling_watch.py).
+
 Stages follow one another: "masks" (frames searched by a mask source), "windows" or "clips" (sampled), "frames" (computed at full size).
 """
 
@@ -25,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class EditCanceledError(Exception):
-    """Raised by a progress function to end the edit; nothing is written."""
+    """Raised by a function of the caller's, or since `cancel` was set, to end the edit; nothing is written."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,32 @@ class EditProgress:
 
 # True shows bars, False nothing.
 Progress = bool | Callable[[EditProgress], None]
+
+
+def end_when_set(progress: Progress, is_set: Callable[[], bool]) -> Progress:
+    """Return a progress that also ends the edit, with `EditCanceledError`, once `is_set` returns True."""
+    bars: dict[str, tqdm] = {}
+
+    def show(state: EditProgress) -> None:
+        if progress is False:
+            return
+        if state.stage not in bars:
+            bars[state.stage] = _build_bar(None, state.stage, True, state.total)
+        bars[state.stage].n = state.done
+        bars[state.stage].refresh()
+        if state.done >= state.total:
+            bars.pop(state.stage).close()
+
+    tell = show if isinstance(progress, bool) else progress
+
+    def report(state: EditProgress) -> None:
+        if is_set():
+            for bar in bars.values():
+                bar.close()
+            raise EditCanceledError
+        tell(state)
+
+    return report
 
 
 def track(items: Iterable[Item], stage: str, progress: Progress, total: int) -> Iterator[Item]:

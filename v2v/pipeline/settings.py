@@ -20,6 +20,7 @@ from v2v.config import Detail, Guide, ModelConfig
 from v2v.errors import InputError
 from v2v.language.task_prompts import TASKS
 from v2v.models.editor_presets import editor_rules
+from v2v.pipeline.sampling_observer import WindowLatents
 from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
@@ -51,7 +52,9 @@ FOREIGN_NAMES = {
     "width": "the clip's size is kept; load_pretrained(..., height=H, width=W) sets what the model works at",
     "image": "write reference=IMAGE, or first_frame=IMAGE for an edited first frame",
     "num_frames": "write window=FRAMES for the frames of a window; the clip's length is kept",
-    "output_type": "leave it out; the result's frames are a uint8 array [T, H, W, 3]",
+    "callback": "write callback_on_step_end=FUNCTION",
+    "callback_on_step_end_tensor_inputs": "leave it out; the function is given the latents",
+    "return_dict": "leave it out",
     "prompt": "write instruction=SENTENCE",
 }
 # More steps change nothing that can be seen.
@@ -296,10 +299,12 @@ class EditResult:
     Attributes:
       video: the clip, with the source's size, frame times and sound; its frames are computed while they are iterated.
       report: the settings and measurements.
+      latents: what was sampled, where that was asked for.
     """
 
     video: Video
     report: EditReport
+    latents: WindowLatents | None = None
 
     def in_memory(self) -> "EditResult":
         """Return the result with all frames computed."""

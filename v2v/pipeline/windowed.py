@@ -18,6 +18,7 @@ from v2v.errors import InputError
 from v2v.models.editor_presets import editor_rules
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.progress import Progress, track_steps
+from v2v.pipeline.sampling_observer import NO_OBSERVER, SamplingObserver
 from v2v.pipeline.settings import EditSettings
 from v2v.video.frame_store import FrameStore
 
@@ -87,6 +88,7 @@ def edit_windows(
     inputs: EditInputs,
     settings: EditSettings,
     progress: Progress,
+    observer: SamplingObserver = NO_OBSERVER,
 ) -> tuple[FrameStore, FrameStore]:
     """Edit frames first:last of `small`.
 
@@ -98,6 +100,7 @@ def edit_windows(
       inputs: what the edit is given.
       settings: settings of the edit.
       progress: as in progress.py.
+      observer: what is told of the sampling.
 
     Returns:
       The source after the autoencoder's round trip, and the edit: frames of float32 levels.
@@ -147,6 +150,7 @@ def edit_windows(
             settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
             mode=settings.guide, negative=inputs.negative, first=z_first, seeds=seeds, low_guidance=settings.low_guidance_of(config),
             guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=inputs.others,
+            on_step=observer.step_function(batch),
         )  # fmt: skip
         output = model.sample(request)
         z_out, past = output.latents, output.past
@@ -155,6 +159,11 @@ def edit_windows(
         if encoded:
             continue
         for coded, *latents in sampled:
+            if observer.latents is not None:
+                rows = windows.unpadded_rows(coded)
+                observer.latents.add(
+                    [first + int(plan.starts[coded[row]]) * plan.stride for row in rows], latents[1][rows]
+                )
             clips = np.stack([np.asarray(model.decode(z)) for z in latents], 1)
             for place in windows.unpadded_rows(coded):
                 begin = int(plan.starts[coded[place]]) * plan.stride

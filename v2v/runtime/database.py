@@ -6,7 +6,7 @@ import sqlalchemy as sa
 import sqlalchemy.event
 import sqlalchemy.exc
 
-from v2v.errors import InputError
+from v2v.errors import InputError, install_hint
 
 
 def open_database(address: str, tables: sa.MetaData, place: str) -> sa.Engine:
@@ -24,12 +24,15 @@ def open_database(address: str, tables: sa.MetaData, place: str) -> sa.Engine:
         engine = sa.create_engine(address, pool_pre_ping=True)
         if engine.dialect.name == "sqlite":
             sqlalchemy.event.listen(engine, "connect", _configure_sqlite)
-        tables.create_all(engine)
+        try:
+            tables.create_all(engine)
+        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
+            tables.create_all(engine)  # another process made them at the same moment
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-        text = " ".join(str(error).split())
-        raise InputError(
-            f"{place}: expected a database, got: {text[:300]}; such as sqlite:///jobs.db"
-        ) from None
+        text, remedy = " ".join(str(error).split()), "such as sqlite:///jobs.db"
+        if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+            remedy = install_hint("postgres")
+        raise InputError(f"{place}: expected a database, got: {text[:300]}; {remedy}") from None
     return engine
 
 
