@@ -38,8 +38,10 @@ def q8_0(x: np.ndarray) -> np.ndarray:
     return np.concatenate([scale.view(np.uint8), numbers.view(np.uint8)], 1)
 
 
-def write(path: Path, tensors: dict[str, np.ndarray], quantized: bool = True, entries: bytes = b"") -> Path:
-    """Write a file; matrices whose rows are whole blocks are in Q8_0 where `quantized`. `entries` are two more."""
+def write(
+    path: Path, tensors: dict[str, np.ndarray], quantized: bool = True, entries: bytes = b"", count: int = 2
+) -> Path:
+    """Write a file; matrices whose rows are whole blocks are in Q8_0 where `quantized`. `entries` are `count` more."""
     infos, data = b"", b""
     for name, x in tensors.items():
         is_matrix = quantized and x.ndim == 2 and x.shape[-1] % 32 == 0
@@ -48,8 +50,44 @@ def write(path: Path, tensors: dict[str, np.ndarray], quantized: bool = True, en
         infos += text(name) + struct.pack("<I", x.ndim) + struct.pack(f"<{x.ndim}Q", *x.shape[::-1])
         infos += struct.pack("<IQ", kind, len(data))
         data += (q8_0(x) if is_matrix else x).tobytes()
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 3 if entries else 1)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 1 + count if entries else 1)
     head += text("general.architecture") + struct.pack("<I", 8) + text("wan") + entries + infos
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head + b"\0" * (-len(head) % 32) + data)
     return path
+
+
+def llama_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors of a text encoder under the names that they have in GGUF files."""
+    names = (
+        ("encoder.final_layer_norm", "enc.output_norm"),
+        ("layer.0.layer_norm", "attn_norm"),
+        ("layer.0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+        ("layer.0.SelfAttention.", "attn_"),
+        ("layer.1.layer_norm", "ffn_norm"),
+        ("layer.1.DenseReluDense.wi_0", "ffn_gate"),
+        ("layer.1.DenseReluDense.wi_1", "ffn_up"),
+        ("layer.1.DenseReluDense.wo", "ffn_down"),
+        ("encoder.block.", "enc.blk."),
+        ("shared", "token_embd"),
+    )
+    out = {}
+    for name, x in tensors.items():
+        for published, short in names:
+            name = name.replace(published, short)
+        out[name] = x
+    return out
+
+
+def vocabulary(pieces: list[tuple[str, float, int]]) -> bytes:
+    """Four entries: the kind of a vocabulary, and texts, scores and kinds of its pieces."""
+    texts, scores, kinds = zip(*pieces, strict=True)
+    count = len(pieces)
+    return b"".join(
+        [
+            text("tokenizer.ggml.model") + struct.pack("<I", 8) + text("t5"),
+            text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, count) + b"".join(map(text, texts)),
+            text("tokenizer.ggml.scores") + struct.pack(f"<IIQ{count}f", 9, 6, count, *scores),
+            text("tokenizer.ggml.token_type") + struct.pack(f"<IIQ{count}i", 9, 5, count, *kinds),
+        ]
+    )

@@ -10,11 +10,12 @@ import pytest
 from tests.checkpoints import gguf_files
 from tests.notes import expect_note
 from tests.parity import tiny
-from v2v.checkpoints import gguf_blocks, safetensors_file, tensor_slot, wan
+from v2v.checkpoints import gguf_blocks, gguf_file, safetensors_file, tensor_slot, wan
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.checkpoints.tensor_slot import TensorSlot
 from v2v.errors import InputError
+from v2v.pipeline import pretrained
 
 CFG = tiny.config()
 # Of five random blocks: values 0, 17, 100 and the last, and the sum of magnitudes, by gguf 0.19.0.
@@ -84,10 +85,49 @@ def test_a_transformer_beside_other_parts_in_safetensors(tmp_path):
         assert read_model_folder(tmp_path).parts["dit"].path.name == "wan.safetensors"
 
 
-def test_a_text_encoder_in_gguf_is_named(tmp_path):
+def test_a_text_encoder_with_its_vocabulary(tmp_path):
+    """Names of llama.cpp, beside other parts in safetensors; unused pieces at the end are none of the tokenizer's."""
+    for part, folder in (("dit", "diffusion_models"), ("vae", "vae")):
+        (tmp_path / folder).mkdir()
+        safetensors_file.write_safetensors(
+            tmp_path / folder / f"{part}.safetensors", tiny.tensors(part, CFG, "original")
+        )
+    (tmp_path / "config.json").write_text(json.dumps({"num_heads": 3}))
+    tensors = tiny.tensors("text", CFG)
+    pieces = [("<pad>", 0.0, 3), ("</s>", 0.0, 3), ("<unk>", 0.0, 2), ("▁make", -2.0, 1), ("▁it", -2.0, 1)]
+    unused = [(f"[PAD{i}]", -1000.0, 5) for i in range(3)]
+    file = gguf_files.write(
+        tmp_path / "text_encoders" / "umt5-xxl-encoder-Q8_0.gguf",
+        gguf_files.llama_names(tensors),
+        False,
+        gguf_files.vocabulary(pieces + unused),
+        4,
+    )
+    folder = read_model_folder(tmp_path).require()
+    assert folder.parts["text"].path == file and folder.parts["text"].slots.keys() == tensors.keys()
+    for name, x in tensors.items():
+        np.testing.assert_array_equal(folder.parts["text"].read(name), x)
+    tokenizer = pretrained.load_tokenizer(folder, folder.config)
+    ids, lengths = tokenizer.encode(["make it"])
+    assert ids[0, :4].tolist() == [3, 4, 1, 0] and lengths.tolist() == [3]
+    assert tokenizer.backend.get_vocab_size() == len(pieces)
+
+
+def test_a_vocabulary_that_does_not_go_together(tmp_path):
+    entries = gguf_files.vocabulary([("</s>", 0.0, 3), ("a", -1.0, 1)])
+    last = entries.rindex(gguf_files.text("tokenizer.ggml.token_type"))
+    scores = gguf_files.text("tokenizer.ggml.token_type") + struct.pack("<IIQi", 9, 5, 1, 3)
+    path = gguf_files.write(tmp_path / "t5.gguf", {}, False, entries[:last] + scores, 4)
+    with pytest.raises(InputError, match="its vocabulary is damaged"):
+        gguf_file.read_vocabulary(path)
+    other = gguf_files.write(tmp_path / "wan.gguf", {"m": tiny.normal("m", 4, 64)})
+    assert gguf_file.read_vocabulary(other) is None
+
+
+def test_another_text_encoder_in_gguf_is_named(tmp_path):
     gguf_files.write(
         tmp_path / "text_encoders" / "umt5-xxl-Q8_0.gguf",
-        {"enc.blk.0.attn_q.weight": np.zeros((2, 32), np.float32)},
+        {"text_model.layers.0.q_proj.weight": np.zeros((2, 32), np.float32)},
     )
     with pytest.raises(InputError, match="umt5-xxl-Q8_0.gguf: holds no text_encoder by the names"):
         read_model_folder(tmp_path)

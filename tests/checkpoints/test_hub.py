@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,12 @@ import huggingface_hub.constants as hf
 import numpy as np
 import pytest
 
-from tests.checkpoints import small_models, torch_files
+from tests.checkpoints import gguf_files, small_models, torch_files
 from tests.example_clips import picture
 from tests.loopback_hub import LARGE_BYTES, TOKEN, LoopbackHub
 from tests.parity import tiny
 from v2v import EasyV2VEditor, Video, read
-from v2v.checkpoints import adapters, hub, hub_cache, hub_client, hub_files, known_models
+from v2v.checkpoints import adapters, hub, hub_cache, hub_client, hub_files, known_models, model_folder
 from v2v.cli import main, plan
 from v2v.cli.train import load_experiment
 from v2v.errors import InputError, collect_notes
@@ -27,6 +28,7 @@ from v2v.pipeline import manifest, pretrained
 
 NAME = "org/tiny"
 LORA = "org/edits"
+GGUF = "org/quantized"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,11 @@ def folders(tmp_path_factory):
     edits.mkdir()
     cfg = small_models.config()
     adapters.save_adapter(edits / "edit.safetensors", small_models.adapter(cfg), cfg)
-    return {NAME: model, LORA: edits}
+    quantized = root / "quantized"
+    for file in ("tiny-Q8_0.gguf", "tiny-HighNoise-Q8_0.gguf"):
+        gguf_files.write(quantized / file, tiny.tensors("dit", cfg))
+    gguf_files.write(quantized / "other-Q8_0.gguf", tiny.tensors("dit", small_models.config(2 * tiny.Z)))
+    return {NAME: model, LORA: edits, GGUF: quantized}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +102,7 @@ def test_names():
         "",
     )
     assert not any(map(parts, no_names))
+    assert parts("org/name/b/a-Q4_K_M.gguf") == ("org/name", "b/a-Q4_K_M.gguf", None)
     assert str(hub_client.parse_hub_name("org/name/a.safetensors@v1")) == "org/name/a.safetensors@v1"
 
 
@@ -153,6 +160,42 @@ def test_a_model_by_name(server, folders, local, capsys):
     assert model.config == pretrained.load_pretrained(str(local)).config  # its name too
     assert main.main(["doctor", "--model", NAME, "--values"]) == 0 and server.sent_bytes == sent_bytes
     assert "all of it in the cache" in capsys.readouterr().out
+
+
+@pytest.fixture
+def small_is_known(monkeypatch, tmp_path):
+    """The small model is one of those whose other parts go with a transformer."""
+    monkeypatch.setattr(known_models, "CONFIGURATIONS", {NAME: small_models.config})
+    monkeypatch.setenv("V2V_CACHE", str(tmp_path / "v2v"))
+
+
+def test_a_transformer_in_gguf_by_name(server, small_is_known, monkeypatch, capsys):
+    name = f"{GGUF}/tiny-Q8_0.gguf"
+    assert main.main(["doctor", "--model", name]) == 0 and not hub_client.cache_folder().exists()
+    assert "nothing is missing" in capsys.readouterr().out
+    with collect_notes() as notes:
+        path = hub.resolve_model(name)
+    assert notes == [f"{name}: its other parts are those of {NAME}"]
+    assert not [file for file in server.fetched() if re.match("transformer/.*safetensors$", file)]
+    folder = model_folder.read_model_folder(path).require()
+    assert folder.config.name == "tiny-Q8_0" and folder.parts["dit"].path.name == "tiny-Q8_0.gguf"
+    assert folder.parts["text"].path.resolve().is_relative_to(hub_client.cache_folder().resolve())
+    hub.forget()
+    monkeypatch.setattr(hf, "HF_HUB_OFFLINE", True)
+    assert hub.resolve_model(name) == path and model_folder.read_model_folder(path).require()
+
+
+def test_transformers_in_gguf_that_are_refused(server, small_is_known):
+    for file, words in (
+        ("tiny-Q4.gguf", f"has no such file; its GGUF files are {GGUF}/other-Q8_0.gguf"),
+        ("tiny-HighNoise-Q8_0.gguf", "is one of two transformers"),
+        ("other-Q8_0.gguf", "as no known model"),
+    ):
+        with pytest.raises(InputError, match=words):
+            hub.resolve_model(f"{GGUF}/{file}")
+    assert not hub_client.cache_folder().exists()
+    with pytest.raises(InputError, match="ORG/NAME/FILE.gguf"):
+        hub.resolve_model(f"{LORA}/edit.safetensors")
 
 
 def test_edit_by_names(server, folders, local):

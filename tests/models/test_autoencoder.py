@@ -10,6 +10,7 @@ import pytest
 
 from v2v.config import VAEConfig, debug
 from v2v.models import autoencoder as v
+from v2v.models import autoencoder_layers as layers
 
 CFG = debug().vae
 
@@ -57,8 +58,10 @@ def test_space_to_channels_inverts_and_puts_width_before_height():
 
 def test_avg_down_averages_runs_of_channels_and_dup_up_repeats_them():
     x = jax.random.normal(jax.random.key(0), (1, 4, 2, 2, 3))
-    np.testing.assert_allclose(v.avg_down(x, 2, 2, 3)[0, :, 0, 0], x[0].reshape(2, 8, 3).mean(1), atol=1e-6)
-    up = v.dup_up(x[:, :2], 2, 2, 3)
+    np.testing.assert_allclose(
+        layers.avg_down(x, 2, 2, 3)[0, :, 0, 0], x[0].reshape(2, 8, 3).mean(1), atol=1e-6
+    )
+    up = layers.dup_up(x[:, :2], 2, 2, 3)
     assert up.shape == (1, 3, 4, 4, 3)
     np.testing.assert_array_equal(up[0, 0, :2, :2], jnp.broadcast_to(x[0, 0, 0, 0], (2, 2, 3)))
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from v2v.config import VAEConfig
-from v2v.models import autoencoder, autoencoder_streaming
+from v2v.models import autoencoder_layers, autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.runtime import sharding
 
@@ -25,24 +25,24 @@ def mesh(**sizes):
 
 def test_batch_first_then_the_longer_side():
     frames = (2, 31, 44, 80, 48)
-    assert autoencoder.video_partition_spec(frames, mesh(data=2, seq=8)) == P(
+    assert autoencoder_layers.video_partition_spec(frames, mesh(data=2, seq=8)) == P(
         ("data", "fsdp"), None, None, ("seq",), None
     )
-    assert autoencoder.video_partition_spec((1, *frames[1:]), mesh(data=2, seq=4)) == P(
+    assert autoencoder_layers.video_partition_spec((1, *frames[1:]), mesh(data=2, seq=4)) == P(
         None, None, ("seq",), ("data",), None
     )
     batch_only = P(("data", "fsdp"), None, None, None, None)
     assert (
-        autoencoder.video_partition_spec((1, 31, 45, 81, 48), mesh(seq=2)) == batch_only
+        autoencoder_layers.video_partition_spec((1, 31, 45, 81, 48), mesh(seq=2)) == batch_only
     )  # neither side divides
     narrow = (1, 31, 2, 8, 48)  # never less than two rows or columns
-    assert autoencoder.video_partition_spec(narrow, mesh(seq=4, tensor=2)) == P(
+    assert autoencoder_layers.video_partition_spec(narrow, mesh(seq=4, tensor=2)) == P(
         ("data", "fsdp"), None, None, ("seq",), None
     )
     for scale in (1, 8):  # the same split at latent and at pixel size
         latent = (1, 31, scale * 44, scale * 80, 48)
         both = P(("data", "fsdp"), None, ("tensor",), ("seq",), None)
-        assert autoencoder.video_partition_spec(latent, mesh(seq=2, tensor=4)) == both
+        assert autoencoder_layers.video_partition_spec(latent, mesh(seq=2, tensor=4)) == both
 
 
 @pytest.mark.parametrize("method", ["encode", "decode"])

@@ -7,7 +7,7 @@ gguf = pytest.importorskip("gguf")
 
 from tests.checkpoints import gguf_files
 from tests.parity import tiny
-from v2v.checkpoints import gguf_blocks, wan
+from v2v.checkpoints import gguf_blocks, gguf_file, wan
 from v2v.checkpoints.tensor_files import TensorFiles
 
 CFG = tiny.config()
@@ -46,3 +46,34 @@ def test_a_transformer_that_the_package_wrote(tmp_path, dtype):
     for name, x in expected.items():
         np.testing.assert_array_equal(files.read(name).astype(np.float32), x)
     wan.load_part("dit", files, CFG)
+
+
+def test_a_text_encoder_and_its_vocabulary_that_the_package_wrote(tmp_path):
+    """Tensors under the names that the package maps the published ones to, and the entries that its writer has for vocabularies."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.T5ENCODER, CFG.text.layers)
+    writer = gguf.GGUFWriter(tmp_path / "t5.gguf", "t5encoder")
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list(["<pad>", "</s>", "<unk>", "▁make", "<0x41>", "[PAD5]"])
+    writer.add_token_scores([0.0, 0.0, 0.0, -2.5, -9.0, -1000.0])
+    writer.add_token_types([3, 3, 2, 1, 6, 5])
+    writer.add_add_space_prefix(True)
+    writer.add_remove_extra_whitespaces(False)
+    writer.add_precompiled_charsmap(b"\1\377\0")
+    tensors = tiny.tensors("text", CFG)
+    for name, x in tensors.items():
+        short = names.get_name(name, try_suffixes=(".weight",))
+        assert short is not None and short != name
+        writer.add_tensor(short, x)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    files = TensorFiles.open(tmp_path / "t5.gguf")
+    assert files.slots.keys() == tensors.keys()
+    for name, x in tensors.items():
+        np.testing.assert_array_equal(files.read(name), x)
+    vocabulary = gguf_file.read_vocabulary(tmp_path / "t5.gguf")
+    assert vocabulary is not None and [piece.kind for piece in vocabulary.pieces] == [3, 3, 2, 1, 6]
+    assert vocabulary.pieces[3].text == "▁make" and vocabulary.pieces[3].score == -2.5
+    assert vocabulary.has_bytes and vocabulary.has_space_in_front and not vocabulary.collapses_spaces
+    assert vocabulary.character_map == b"\1\377\0"

@@ -24,7 +24,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v.checkpoints import wan
 from v2v.config import wan22_ti2v_5b
-from v2v.models import autoencoder, autoencoder_streaming
+from v2v.models import autoencoder_layers, autoencoder_streaming
 from v2v.models.autoencoder import VAE
 from v2v.planning.chips import resolve_topology
 from v2v.runtime import sharding
@@ -105,7 +105,7 @@ def compile_program(name: str, program) -> int:
 def frame_shape(mesh, shape, dtype=jnp.float32):
     """Return shape, dtype and sharding of frames as the VAE shards them."""
     return jax.ShapeDtypeStruct(
-        shape, dtype, sharding=NamedSharding(mesh, autoencoder.video_partition_spec(shape, mesh.shape))
+        shape, dtype, sharding=NamedSharding(mesh, autoencoder_layers.video_partition_spec(shape, mesh.shape))
     )
 
 

@@ -6,10 +6,14 @@
     data       from the next multiple of the alignment on
 
 Everything is checked against the size of the file before a tensor is read. Types of blocks are those of gguf_blocks.py.
+
+Transformers keep their published names. Text encoders have those of llama.cpp (`enc.blk.0.attn_q`), which are read as the published ones, and
+their vocabulary among the entries (`tokenizer.ggml.*`).
 """
 
 import math
 import mmap
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +22,7 @@ from typing import Any
 from v2v.checkpoints.gguf_blocks import BLOCK_FORMATS
 from v2v.checkpoints.tensor_slot import FLOAT_DTYPES, OTHER_DTYPES, TensorSlot, count_bytes
 from v2v.errors import InputError
+from v2v.models.sentencepiece_model import BYTE_PIECE, UNUSED_PIECE, Piece, Vocabulary
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
@@ -33,6 +38,19 @@ TEXT_TYPE, ARRAY_TYPE = 8, 9
 # More than any model's file has; axes of a tensor, tensors, entries, and entries in one another.
 MAX_AXES, MAX_TENSORS, MAX_ENTRIES, MAX_DEPTH = 8, 1 << 20, 1 << 16, 4
 SHAPE_ENTRY = "comfy.gguf.orig_shape."
+VOCABULARY_ENTRY = "tokenizer.ggml."
+# Names of a text encoder's layers: outside its blocks, and in them.
+_TEXT_NAMES = {"token_embd": "shared", "enc.output_norm": "encoder.final_layer_norm"}
+_TEXT_BLOCK = re.compile(r"enc\.blk\.(\d+)\.(\w+)")
+_TEXT_LAYERS = {
+    "attn_norm": "layer.0.layer_norm",
+    **{f"attn_{name}": f"layer.0.SelfAttention.{name}" for name in "qkvo"},
+    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias",
+    "ffn_norm": "layer.1.layer_norm",
+    "ffn_gate": "layer.1.DenseReluDense.wi_0",
+    "ffn_up": "layer.1.DenseReluDense.wi_1",
+    "ffn_down": "layer.1.DenseReluDense.wo",
+}
 
 
 def read_gguf_file(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
@@ -41,20 +59,7 @@ def read_gguf_file(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
     Raises:
       InputError: no such file, another format or version, a damaged or truncated file, or tensors of a type that is not read.
     """
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            if file.read(4) != MAGIC:
-                raise InputError(f'{path}: expected a GGUF file, which begins with "GGUF"; fetch it again')
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                entries, tensors, start = _read_header(path, _Cursor(content, 4))
-    except OSError as err:
-        reason = (err.strerror or str(err)).lower()
-        raise InputError(
-            f"{path}: expected a GGUF file, could not read it ({reason}); check the path"
-        ) from err
-    except (struct.error, ValueError, OverflowError) as err:
-        raise InputError(f"{path}: its header is damaged or cut short ({err}); fetch it again") from err
+    entries, tensors, start, size = _read_file(path)
     slots = {}
     for name, (shape, kind, offset) in tensors.items():
         dtype = TENSOR_TYPES.get(kind)
@@ -66,8 +71,73 @@ def read_gguf_file(path: Path) -> tuple[dict[str, TensorSlot], dict[str, str]]:
         length = _count_bytes(path, name, dtype, shape)
         if start + offset + length > size:
             raise InputError(f"{path}: ends inside {name}; fetch it again")
-        slots[name] = TensorSlot(path, dtype, _original_shape(name, shape, entries), start + offset, length)
+        slots[_published_name(name)] = TensorSlot(
+            path, dtype, _original_shape(name, shape, entries), start + offset, length
+        )
     return slots, {name: value for name, value in entries.items() if isinstance(value, str)}
+
+
+def measure_header(path: Path) -> int:
+    """Return the bytes before a file's data; raise InputError as `read_gguf_file`."""
+    return _read_file(path)[2]
+
+
+def read_vocabulary(path: Path) -> Vocabulary | None:
+    """Return the SentencePiece vocabulary among a file's entries; None where there is none, or one of another kind.
+
+    Raises:
+      InputError: as `read_gguf_file`, or entries that don't go together.
+    """
+    entries = {
+        name.removeprefix(VOCABULARY_ENTRY): value
+        for name, value in _read_file(path)[0].items()
+        if name.startswith(VOCABULARY_ENTRY)
+    }
+    if entries.get("model") != "t5":
+        return None
+    rows = [entries.get(name) for name in ("tokens", "scores", "token_type")]
+    try:
+        pieces = [Piece(str(text), float(score), int(kind)) for text, score, kind in zip(*rows, strict=True)]
+        characters = bytes(value & 0xFF for value in entries.get("precompiled_charsmap", []))
+    except (TypeError, ValueError) as err:
+        raise InputError(f"{path}: its vocabulary is damaged ({err}); put tokenizer.json beside it") from err
+    while pieces and pieces[-1].kind == UNUSED_PIECE:  # which fill it up to the size of the embedding
+        pieces.pop()
+    return Vocabulary(
+        tuple(pieces),
+        any(piece.kind == BYTE_PIECE for piece in pieces),
+        characters,
+        bool(entries.get("add_space_prefix", True)),
+        bool(entries.get("remove_extra_whitespaces", True)),
+    )
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], int, int]], int, int]:
+    """Return what `_read_header` returns, and the size of the file; raise InputError where there is no such file."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            if file.read(4) != MAGIC:
+                raise InputError(f'{path}: expected a GGUF file, which begins with "GGUF"; fetch it again')
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return *_read_header(path, _Cursor(content, 4)), size
+    except OSError as err:
+        reason = (err.strerror or str(err)).lower()
+        raise InputError(
+            f"{path}: expected a GGUF file, could not read it ({reason}); check the path"
+        ) from err
+    except (struct.error, ValueError, OverflowError) as err:
+        raise InputError(f"{path}: its header is damaged or cut short ({err}); fetch it again") from err
+
+
+def _published_name(name: str) -> str:
+    """Return the published name of a tensor of a text encoder; other names as they are."""
+    stem, _, leaf = name.rpartition(".")
+    if stem in _TEXT_NAMES:
+        return f"{_TEXT_NAMES[stem]}.{leaf}"
+    match = _TEXT_BLOCK.fullmatch(stem)
+    layer = _TEXT_LAYERS.get(match[2]) if match else None
+    return f"encoder.block.{match[1]}.{layer}.{leaf}" if match and layer else name
 
 
 class _Cursor:

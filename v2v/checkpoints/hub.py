@@ -1,5 +1,8 @@
 """Models and adapters by name: `ORG/NAME[@REVISION]` wherever a folder is taken, `ORG/NAME[/FILE.safetensors][@REVISION]` for a LoRA.
 
+A model may also be `ORG/NAME/FILE.gguf[@REVISION]`, the transformer alone: the other parts come from the published model it was made of
+(hub_transformer.py).
+
     name -> list of files -> headers alone, checked -> what the layout needs, fetched and compared with its hashes -> a folder
 
 An existing path goes before a name, and `./x` is never one. Before the first gigabyte the headers of all weights are read by requests of
@@ -7,26 +10,18 @@ ranges and put into a folder of outlines: files of the right size that hold thei
 what can't be run, lacks a part or doesn't fit together is refused first, and `v2v doctor` examines a model that was never fetched.
 """
 
-import os
-import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.checkpoints import hub_client, hub_files, known_models, torch_file
-from v2v.checkpoints.hub_client import HubFile, HubName, Listing, Repository, find_hub_name, find_snapshot
+from v2v.checkpoints import gguf_file, hub_client, hub_files, hub_outline, hub_transformer, known_models
+from v2v.checkpoints.hub_client import HubName, Listing, Repository, find_hub_name, find_snapshot
 from v2v.checkpoints.model_folder import read_model_folder
-from v2v.checkpoints.part_files import guess_part
 from v2v.errors import InputError
 
 # The LoRA file that a repository means where it has several, as diffusers and `adapter_release.py` name it.
 MAIN_ADAPTER = "pytorch_lora_weights.safetensors"
-# Bytes read at first of a file of weights; most headers are shorter.
-HEADER_GUESS = 1 << 18
-# Bytes read at either end of a file of torch.save.
-ARCHIVE_END = 1 << 20
 # What names stand for in this process: a model doesn't change while a process uses it.
 _folders: dict[HubName, Path] = {}
 _adapters: dict[HubName, Path] = {}
@@ -36,7 +31,7 @@ def resolve_model(model: str | Path, *, progress: bool | None = None) -> Path:
     """Return the folder of a model; one that is named by its repository is fetched, as far as the cache lacks it.
 
     Args:
-      model: a path, or ORG/NAME[@REVISION].
+      model: a path, ORG/NAME[@REVISION], or ORG/NAME/FILE.gguf[@REVISION].
       progress: show a bar on stderr; None to show one where stderr is a terminal.
 
     Returns:
@@ -78,11 +73,13 @@ def forget() -> None:
 
 
 def _fetch_model(name: HubName, progress: bool | None) -> Path:
+    if name.file.endswith(gguf_file.SUFFIX):
+        return hub_transformer.fetch(name, progress)
     listing = _list_model(name)
     if listing.repository is None:
         assert listing.snapshot is not None
         return listing.snapshot
-    files = model_files(listing.repository)
+    files = hub_outline.model_files(listing.repository)
     if hub_client.missing_files(listing.repository, files):
         _check_outline(listing.repository)
     return hub_client.download(listing.repository, files, progress)
@@ -90,17 +87,19 @@ def _fetch_model(name: HubName, progress: bool | None) -> Path:
 
 def _check_outline(repository: Repository) -> None:
     """Raise InputError if a published model can't be run, from its configurations and headers; folders of ours are not checked."""
-    paths = _paths(repository)
+    paths = hub_outline.list_paths(repository)
     if "base.safetensors" in paths or hub_files.is_converted(paths):
         return
-    with outline(repository, with_tokenizer=False) as folder:
+    with hub_outline.outline(repository, with_tokenizer=False) as folder:
         read_model_folder(folder).require()
 
 
 def _list_model(name: HubName) -> Listing:
     """Return what is known of a model's repository; raise InputError for the name of a file or of a model that isn't supported."""
     if name.file:
-        raise InputError(f"{name}: is one file; expected a model, ORG/NAME, or pass the file with --lora")
+        raise InputError(
+            f"{name}: is one file; expected a model, ORG/NAME or ORG/NAME/FILE.gguf, or pass the file with --lora"
+        )
     known_models.check_supported(name.repository)
     return hub_client.read_listing(name)
 
@@ -112,7 +111,7 @@ def _fetch_adapter(name: HubName, progress: bool | None) -> Path:
         folder = listing.snapshot
         paths = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
         return folder / _choose_adapter(name, paths)
-    paths = _paths(listing.repository)
+    paths = hub_outline.list_paths(listing.repository)
     adapter_file = _choose_adapter(name, paths)
     names = set(hub_files.adapter_files(adapter_file, paths))
     files = [file for file in listing.repository.files if file.path in names]
@@ -134,96 +133,6 @@ def _choose_adapter(name: HubName, paths: list[str]) -> str:
     if len(adapters) != 1:
         raise InputError(f"{name}: expected one LoRA file, got {len(adapters)} ({examples}); name the file")
     return adapters[0]
-
-
-def model_files(repository: Repository) -> list[HubFile]:
-    """Return the files of a repository that its layout needs.
-
-    Raises:
-      InputError: it holds no model.
-    """
-    selected = set(hub_files.select_files(_paths(repository)))
-    files = [file for file in repository.files if file.path in selected]
-    has_weights = any(
-        file.path.endswith(".safetensors")
-        or (file.path.endswith(torch_file.SUFFIXES) and guess_part(file.path) == "dit")
-        for file in files
-    )
-    if not has_weights and not hub_files.is_converted(selected):
-        raise InputError(
-            f"{repository.name}: expected a model (transformer/, vae/, text_encoder/, tokenizer/), found "
-            f"{hub_files.describe_content(_paths(repository))}; v2v models lists what is known to work"
-        )
-    return files
-
-
-@contextmanager
-def outline(repository: Repository, with_tokenizer: bool = True) -> Iterator[Path]:
-    """Make a folder of outlines of a repository's model: configurations whole, of weights the headers.
-
-    Errors that name the folder name the repository instead.
-
-    Args:
-      repository: the repository.
-      with_tokenizer: fetch tokenizer.json too, some megabytes; else it is empty.
-
-    Yields:
-      the folder, which is removed at the end of the block.
-
-    Raises:
-      InputError: no access, no connection, or a file that holds no tensors.
-    """
-    files = model_files(repository)
-    with tempfile.TemporaryDirectory(prefix="v2v-outline-") as temporary:
-        folder = Path(temporary) / repository.name.repository.rpartition("/")[2]
-        for path in hub_files.select_unreadable(_paths(repository)):
-            _place(folder, path, b"")
-        for file in files:
-            if file.path.endswith(".safetensors"):
-                _place(folder, file.path, _read_header(repository, file), file.size)
-            elif file.path.endswith(torch_file.SUFFIXES):
-                _place_ends(folder, repository, file)
-            elif file.path.endswith(".json") and (with_tokenizer or not file.path.endswith("tokenizer.json")):
-                _place(folder, file.path, hub_client.read_range(repository, file.path, 0, file.size))
-            else:
-                _place(folder, file.path, b"")
-        try:
-            yield folder
-        except InputError as error:
-            raise InputError(str(error).replace(str(folder), str(repository.name))) from error
-
-
-def _read_header(repository: Repository, file: HubFile) -> bytes:
-    """Read the header of a safetensors file with the 8 bytes before it; what is no header is returned as it is."""
-    data = hub_client.read_range(repository, file.path, 0, min(HEADER_GUESS, file.size))
-    length = 8 + struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if len(data) < length <= file.size:
-        data = hub_client.read_range(repository, file.path, 0, length)
-    return data[:length] if 8 < length <= len(data) else data
-
-
-def _place(folder: Path, path: str, data: bytes, size: int | None = None) -> None:
-    """Write a file of `size` bytes that begins with `data`."""
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
-    if size is not None and size > len(data):
-        os.truncate(target, size)
-
-
-def _place_ends(folder: Path, repository: Repository, file: HubFile) -> None:
-    """Write a file of torch.save without its values: its index of tensors is at the beginning, the archive's directory at the end."""
-    head = min(ARCHIVE_END, file.size)
-    _place(folder, file.path, hub_client.read_range(repository, file.path, 0, head), file.size)
-    if head < file.size:
-        start = max(head, file.size - ARCHIVE_END)
-        with open(folder / file.path, "r+b") as f:
-            f.seek(start)
-            f.write(hub_client.read_range(repository, file.path, start, file.size - start))
-
-
-def _paths(repository: Repository) -> list[str]:
-    return [file.path for file in repository.files]
 
 
 @dataclass(frozen=True)
@@ -257,19 +166,23 @@ def open_for_examination(model: str | Path) -> Iterator[Examination]:
     if name is None:
         yield Examination(find_snapshot(Path(model)))
         return
+    if name.file.endswith(gguf_file.SUFFIX):
+        with hub_transformer.examine(name) as (folder, is_outline):
+            yield Examination(folder, name, None, is_outline)
+        return
     listing = _list_model(name)
     if listing.repository is None:
         assert listing.snapshot is not None
         yield Examination(listing.snapshot, name)
         return
     repository = listing.repository
-    if not hub_client.missing_files(repository, model_files(repository)):
+    if not hub_client.missing_files(repository, hub_outline.model_files(repository)):
         snapshot = hub_client.repository_folder(name.repository) / "snapshots" / repository.commit
         yield Examination(snapshot, name, repository)
         return
-    if hub_files.is_converted(_paths(repository)):
+    if hub_files.is_converted(hub_outline.list_paths(repository)):
         raise InputError(
             f"{name}: is a folder of v2v convert, which can't be examined from afar; fetch it with v2v models --fetch {name}"
         )
-    with outline(repository) as folder:
+    with hub_outline.outline(repository) as folder:
         yield Examination(folder, name, repository, True)

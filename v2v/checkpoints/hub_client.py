@@ -39,14 +39,14 @@ TIMEOUT = 20.0
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _NAME = re.compile(
-    rf"(?P<repository>{_PART}/{_PART}?)(?:/(?P<file>[^@:]+\.safetensors))?(?:@(?P<revision>[\w./+-]+))?"
+    rf"(?P<repository>{_PART}/{_PART}?)(?:/(?P<file>[^@:]+\.(?:safetensors|gguf)))?(?:@(?P<revision>[\w./+-]+))?"
 )
 _FILE_SUFFIXES = (".safetensors", ".gguf", ".pth", ".pt", ".bin", ".ckpt", ".json")
 
 
 @dataclass(frozen=True)
 class HubName:
-    """The name of a repository, or of one file in it: ORG/NAME[/FILE.safetensors][@REVISION].
+    """The name of a repository, or of one file in it: ORG/NAME[/FILE.safetensors][@REVISION]; FILE.gguf where it is a transformer.
 
     Attributes:
       repository: ORG/NAME.

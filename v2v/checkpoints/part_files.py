@@ -19,6 +19,7 @@ from v2v.checkpoints.gguf_blocks import BLOCK_FORMATS
 from v2v.checkpoints.tensor_files import INDEX_SUFFIXES, TensorFiles
 from v2v.checkpoints.wan import NAME_PREFIXES
 from v2v.errors import InputError, note
+from v2v.models.sentencepiece_model import Vocabulary
 from v2v.runtime import text_files
 
 WEIGHT_SUFFIXES = (".safetensors", *torch_file.SUFFIXES, gguf_file.SUFFIX, *INDEX_SUFFIXES)
@@ -49,14 +50,24 @@ class TokenizerSource:
 
     Attributes:
       path: tokenizer.json, spiece.model, or the text encoder's checkpoint.
-      inside: the checkpoint, where the tokenizer lies in it.
+      inside: the checkpoint, where the tokenizer lies in one of its tensors.
+      vocabulary: the tokenizer, where it lies among the entries of a GGUF file.
     """
 
     path: Path
     inside: TensorFiles | None = None
+    vocabulary: Vocabulary | None = None
 
     def __str__(self) -> str:
+        if self.vocabulary is not None:
+            return f"{self.path} (its vocabulary)"
         return f"{self.path} ({TOKENIZER_TENSOR} in it)" if self.inside else str(self.path)
+
+    def read(self) -> bytes | Vocabulary:
+        """Return the SentencePiece file, or the vocabulary; not for tokenizer.json."""
+        if self.vocabulary is not None:
+            return self.vocabulary
+        return self.path.read_bytes() if self.inside is None else self.inside.read_content(TOKENIZER_TENSOR)
 
 
 def find_root(path: Path) -> Path:
@@ -77,6 +88,9 @@ def find_tokenizer(path: Path, parts: dict[str, TensorFiles]) -> TokenizerSource
     text = parts.get("text")
     if text is not None and TOKENIZER_TENSOR in text.slots:
         return TokenizerSource(text.path, text)
+    if text is not None and text.path.suffix == gguf_file.SUFFIX:
+        vocabulary = gguf_file.read_vocabulary(text.path)
+        return TokenizerSource(text.path, vocabulary=vocabulary) if vocabulary else None
     return None
 
 
@@ -206,7 +220,7 @@ class _Finder:
         self.parts[part] = candidates[file]
 
     def report_unreadable(self) -> None:
-        """Tell of files in place of a part that is missing: relatives of the backbone, and other parts in GGUF, whose tensors have other names."""
+        """Tell of files in place of a part that is missing: relatives of the backbone, and parts in GGUF whose tensors have unknown names."""
         for opened in list(self._opened.values()) if "dit" not in self.parts else ():
             if opened is not None and (kind := wan_config.describe_relative(opened.slots)):
                 self._report(f"{opened.path}: is {kind}; {wan_config.SUPPORTED_MODELS}")
@@ -221,7 +235,7 @@ class _Finder:
             mine = [file for file in quantized if guess_part(file.name) == part]
             if part not in self.parts and mine and self._open(mine[0]) is not None:
                 self._report(
-                    f"{mine[0]}: holds no {SUBFOLDERS[part]} by the names of its tensors; of GGUF, transformers are read, use safetensors for others"
+                    f"{mine[0]}: holds no {SUBFOLDERS[part]} by the names of its tensors; of GGUF, transformers and umT5 encoders are read, use safetensors for others"
                 )
 
     def _open(self, place: Path) -> TensorFiles | None:

@@ -76,7 +76,9 @@ def convert(
     name = hub_client.find_hub_name(source)
     # Model folders have dots in their names too, such as Wan2.2-TI2V-5B-Diffusers.
     is_adapter = (
-        name.file if name else path.is_file() or (path.suffix == ".safetensors" and not path.is_dir())
+        name.file.endswith(".safetensors")
+        if name
+        else path.is_file() or (path.suffix == ".safetensors" and not path.is_dir())
     )
     if is_adapter:
         if weights_dtype is not None:

@@ -20,6 +20,7 @@ from v2v.checkpoints import (
     adapters,
     hub,
     hub_client,
+    hub_outline,
     model_folder,
     name_mapping,
     parameter_store,
@@ -251,7 +252,7 @@ def _describe_repository(examined: Examination) -> dict:
     """Describe as JSON values what the hub says of a model."""
     repository = examined.repository
     assert repository is not None
-    files = hub.model_files(repository)
+    files = hub_outline.model_files(repository)
     missing = hub_client.missing_files(repository, files)
     return {
         "commit": repository.commit,

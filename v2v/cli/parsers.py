@@ -42,7 +42,7 @@ examples:
   v2v edit --manifest jobs.jsonl --out edited/          many clips; run it again to resume
 """
 
-MODEL_HELP = "a folder (or the file of its transformer), or ORG/NAME[@REVISION] on the Hugging Face Hub, which is fetched"
+MODEL_HELP = "a folder (or the file of its transformer), or ORG/NAME[@REVISION] or ORG/NAME/FILE.gguf on the Hugging Face Hub, which is fetched"
 LORA_HELP = "F.safetensors, or ORG/NAME[/F.safetensors] on the hub"
 
 CONVERT_EXAMPLES = """\

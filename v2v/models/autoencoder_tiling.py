@@ -23,7 +23,7 @@ import numpy as np
 from v2v.array_types import Latents, Video
 from v2v.config import VAEConfig
 from v2v.models.autoencoder import VAE, first_fine_stage
-from v2v.models.autoencoder_streaming import code_chunk
+from v2v.models.autoencoder_streaming import code_chunk, code_in_loop, initial_history
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,9 @@ def decode_in_tiles(vae: VAE, params: dict[str, Any], z: Latents, tiles: tuple[i
     def paste(frames, core, place):
         return jax.lax.dynamic_update_slice(frames, core, (0, 0, scale * place[2], scale * place[3], 0))
 
-    def blank(frames):
-        height, width = (vae.cfg.stride_xy * side for side in z.shape[2:4])
-        return jnp.zeros((z.shape[0], frames, height, width, 3), jnp.float32)
+    height, width = (vae.cfg.stride_xy * side for side in z.shape[2:4])
 
-    def step(histories, piece):
+    def decode_chunk(histories, piece):
         coarse, fine = histories
         # GPUs want weights transposed: computed ahead of the loop, these copies would be in memory all at once.
         weights, piece = jax.lax.optimization_barrier((params, piece))
@@ -142,19 +140,15 @@ def decode_in_tiles(vae: VAE, params: dict[str, Any], z: Latents, tiles: tuple[i
             )
             return paste(frames, core, place), fine
 
-        frames, fine = jax.lax.fori_loop(0, len(grid), decode_tile, (blank(vae.cfg.stride_t), fine))
-        return (coarse, fine), frames
+        blank = jnp.zeros((z.shape[0], vae.cfg.stride_t, height, width, 3), jnp.float32)
+        frames, fine = jax.lax.fori_loop(0, len(grid), decode_tile, (blank, fine))
+        return frames, (coarse, fine)
 
-    features, coarse = code_chunk(vae, params, {}, z[:, :1], "decode_coarse")
-
-    def decode_first(frames, place):
-        core, history = decode_window(params, {}, features, place)
-        return paste(frames, core, place), history
-
-    first, fine = jax.lax.scan(decode_first, blank(1), jnp.asarray(grid))
-    if z.shape[1] == 1:
-        return first
-    pieces = z[:, 1:, None].swapaxes(0, 1)
-    _, frames = jax.lax.scan(step, (coarse, fine), pieces)
-    frames = frames.swapaxes(0, 1)
-    return jnp.concatenate([first, frames.reshape(frames.shape[0], -1, *frames.shape[3:])], 1)
+    coarse = initial_history(vae, params, z[:, :1], "decode_coarse")
+    features = jax.eval_shape(lambda: code_chunk(vae, params, coarse, z[:, :1], "decode_coarse")[0])
+    window = jax.ShapeDtypeStruct(
+        (*features.shape[:2], rows.window, columns.window, features.shape[-1]), features.dtype
+    )
+    fine = initial_history(vae, params, window, "decode_fine")
+    fine = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(grid), *x.shape)), fine)
+    return code_in_loop(decode_chunk, (coarse, fine), z, 1, vae.cfg.stride_t)

@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies (spiece.model), read into the package `tokenizers`: that package has no reader of its own for them.
+"""SentencePiece vocabularies (spiece.model, or from elsewhere), made into tokenizers of the package `tokenizers`, which has no reader for them.
 
 The file is a protocol buffer; these are its fields that decide what a text becomes:
 
@@ -16,42 +16,93 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 SPACE = "▁"
 # Kinds of pieces, and types of models.
-UNKNOWN_PIECE, CONTROL_PIECE, USER_PIECE = 2, 3, 4
+UNKNOWN_PIECE, CONTROL_PIECE, USER_PIECE, UNUSED_PIECE, BYTE_PIECE = 2, 3, 4, 5, 6
 UNIGRAM = 1
 # Wire types of protocol buffers: a variable-length integer, 8 bytes, a length and so many bytes, 4 bytes.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
-def build_tokenizer(content: bytes, end: str = "</s>") -> tokenizers.Tokenizer:
-    """Build the tokenizer of a SentencePiece file, with an end token behind every text.
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the vocabulary.
 
-    Args:
-      content: the file.
-      end: the piece that ends a text.
+    Attributes:
+      text: the piece.
+      score: logarithm of its probability.
+      kind: 1 for one of text.
+    """
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What decides what a text becomes.
+
+    Attributes:
+      pieces: by their ids.
+      has_bytes: whether unknown characters become pieces of bytes.
+      character_map: SentencePiece's compiled normalization of characters; empty for none.
+      has_space_in_front: whether a space is put in front of a text.
+      collapses_spaces: whether runs of spaces become one, and those at the end none.
+    """
+
+    pieces: tuple[Piece, ...]
+    has_bytes: bool
+    character_map: bytes
+    has_space_in_front: bool
+    collapses_spaces: bool
+
+
+def parse_vocabulary(content: bytes) -> Vocabulary:
+    """Parse a SentencePiece file.
 
     Raises:
-      ValueError: no such file, another type of model than unigram, or no end token.
+      ValueError: no such file, or another type of model than unigram.
     """
     fields = list(_iterate_fields(content))
     pieces = [_parse_piece(value) for number, value in fields if number == 1 and isinstance(value, bytes)]
     trainer, normalizer = (dict(_iterate_fields(_last(fields, number))) for number in (2, 3))
+    if trainer.get(3, UNIGRAM) != UNIGRAM:
+        raise ValueError(f"type {trainer[3]} of model, expected {UNIGRAM} (unigram)")
+    characters = normalizer.get(2)
+    return Vocabulary(
+        tuple(pieces),
+        bool(trainer.get(35, 0)),
+        characters if isinstance(characters, bytes) else b"",
+        bool(normalizer.get(3, 1)),
+        bool(normalizer.get(4, 1)),
+    )
+
+
+def build_tokenizer(vocabulary: Vocabulary, end: str = "</s>") -> tokenizers.Tokenizer:
+    """Build the tokenizer of a vocabulary, with an end token behind every text.
+
+    Args:
+      vocabulary: the vocabulary.
+      end: the piece that ends a text.
+
+    Raises:
+      ValueError: no end token.
+    """
+    pieces = vocabulary.pieces
     names = [piece.text for piece in pieces]
     if end not in names:
         raise ValueError(f"{len(names)} pieces without {end}")
-    if trainer.get(3, UNIGRAM) != UNIGRAM:
-        raise ValueError(f"type {trainer[3]} of model, expected {UNIGRAM} (unigram)")
     unknown = next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN_PIECE), None)
     backend = tokenizers.Tokenizer(
-        models.Unigram([(p.text, p.score) for p in pieces], unknown, byte_fallback=bool(trainer.get(35, 0)))
+        models.Unigram([(p.text, p.score) for p in pieces], unknown, byte_fallback=vocabulary.has_bytes)
     )
-    steps = [normalizers.Precompiled(map_)] if isinstance(map_ := normalizer.get(2), bytes) and map_ else []
-    if normalizer.get(4, 1):
+    steps = [normalizers.Precompiled(vocabulary.character_map)] if vocabulary.character_map else []
+    if vocabulary.collapses_spaces:
         steps += [
             normalizers.Strip(left=False, right=True),
             normalizers.Replace(tokenizers.Regex(" {2,}"), " "),
         ]
     backend.normalizer = normalizers.Sequence(steps)
-    scheme = "always" if normalizer.get(3, 1) else "never"
+    scheme = "always" if vocabulary.has_space_in_front else "never"
     backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme)
     backend.decoder = decoders.Metaspace(SPACE, prepend_scheme=scheme)
     backend.add_tokens(
@@ -67,27 +118,12 @@ def build_tokenizer(content: bytes, end: str = "</s>") -> tokenizers.Tokenizer:
     return backend
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A piece of the vocabulary.
-
-    Attributes:
-      text: the piece.
-      score: logarithm of its probability.
-      kind: 1 for one of text.
-    """
-
-    text: str
-    score: float
-    kind: int
-
-
-def _parse_piece(content: bytes) -> _Piece:
+def _parse_piece(content: bytes) -> Piece:
     fields = dict(_iterate_fields(content))
     text, score, kind = fields.get(1, b""), fields.get(2, bytes(4)), fields.get(3, 1)
     if not isinstance(text, bytes) or not isinstance(score, bytes) or not isinstance(kind, int):
         raise ValueError("a piece with fields of other types")
-    return _Piece(text.decode(), struct.unpack("<f", score)[0], kind)
+    return Piece(text.decode(), struct.unpack("<f", score)[0], kind)
 
 
 def _last(fields: list[tuple[int, int | bytes]], number: int) -> bytes:

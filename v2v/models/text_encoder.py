@@ -26,6 +26,7 @@ from v2v.array_types import Array, Bool, Float, Int, Text
 from v2v.config import TextConfig
 from v2v.errors import InputError
 from v2v.models import quantized, sentencepiece_model
+from v2v.models.sentencepiece_model import Vocabulary
 
 # Special tokens; in a word-level vocabulary their ids are 0, 1 and 2.
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -72,11 +73,11 @@ class Tokenizer:
         return cls(backend, text_len)
 
     @classmethod
-    def parse_sentencepiece(cls, content: bytes, text_len: int, name: str) -> "Tokenizer":
+    def parse_sentencepiece(cls, content: bytes | Vocabulary, text_len: int, name: str) -> "Tokenizer":
         """Build the tokenizer of a SentencePiece file.
 
         Args:
-          content: the file.
+          content: the file, or the vocabulary that another file holds.
           text_len: tokens of a text.
           name: of the file, for messages.
 
@@ -84,7 +85,10 @@ class Tokenizer:
           InputError: no such file.
         """
         try:
-            return cls(sentencepiece_model.build_tokenizer(content), text_len)
+            vocabulary = (
+                sentencepiece_model.parse_vocabulary(content) if isinstance(content, bytes) else content
+            )
+            return cls(sentencepiece_model.build_tokenizer(vocabulary), text_len)
         except Exception as err:  # the package raises bare Exception for maps of characters that are none
             raise InputError(
                 f"{name}: expected a SentencePiece model, could not read it ({err}); put the model's tokenizer.json beside it"

@@ -212,13 +212,10 @@ def load_tokenizer(folder: model_folder.ModelFolder, cfg: ModelConfig) -> Tokeni
         return build_word_tokenizer([], length, cfg.text.vocab)
     assert folder.tokenizer is not None, "`ModelFolder.require` was called"
     source = folder.tokenizer
-    if source.inside is not None:
-        content = source.inside.read_content(part_files.TOKENIZER_TENSOR)
-        vocabulary = Tokenizer.parse_sentencepiece(content, length, str(source))
-    elif source.path.suffix == ".model":
-        vocabulary = Tokenizer.parse_sentencepiece(source.path.read_bytes(), length, str(source))
-    else:
+    if source.path.suffix == ".json":
         vocabulary = Tokenizer.load(source.path, length)
+    else:
+        vocabulary = Tokenizer.parse_sentencepiece(source.read(), length, str(source))
     if vocabulary.backend.get_vocab_size() > cfg.text.vocab:
         raise InputError(
             f"{folder.tokenizer}: has {vocabulary.backend.get_vocab_size()} tokens, the text encoder {cfg.text.vocab}; they are of "

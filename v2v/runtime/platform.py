@@ -1,8 +1,10 @@
 """The platform that code is compiled for, and operations whose best form depends on it: for layers and attention kernels."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from v2v.array_types import Array, Float
 
@@ -26,6 +28,17 @@ def local_platform() -> Literal["cpu", "gpu", "tpu"]:
     """Return cpu, gpu or tpu: of this process's devices."""
     name = jax.local_devices()[0].platform
     return "tpu" if name == "tpu" else "cpu" if name == "cpu" else "gpu"
+
+
+def product_dtype(dtype: DTypeLike) -> DTypeLike:
+    """Return the type to which the device that code is compiled for rounds the factors of products of `dtype`.
+
+    TPUs round float32 to bfloat16 unless a higher precision is asked for (`jax.default_matmul_precision`). Sums are of `dtype`.
+    """
+    config: Any = jax.config
+    precision = config.jax_default_matmul_precision
+    is_rounded = target_platform() == "tpu" and precision in (None, "default", "bfloat16")
+    return jnp.bfloat16 if is_rounded and jnp.dtype(dtype) == jnp.float32 else dtype
 
 
 def transpose_in_memory(x: Float[Array, "l i"]) -> Float[Array, "i l"]:
