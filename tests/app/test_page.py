@@ -227,6 +227,21 @@ def test_keyboard_alone_and_a_phone(page):
     assert page.trouble == []
 
 
+def test_what_is_said_becomes_the_sentence(browser, address):
+    page = browser.new_page()
+    page.add_init_script(
+        "window.SpeechRecognition = window.webkitSpeechRecognition = class { start() { setTimeout(() => { "
+        "this.onresult({ results: [[{ transcript: 'make it night' }]] }); this.onend(); }, 50); } stop() {} }"
+    )
+    page.goto(f"{address}#token={TOKEN}")
+    page.wait_for_selector("body[data-ready]")
+    page.get_by_role("button", name="Speak the instruction").click()
+    expect(page.locator("#prompt")).to_have_value("make it night")
+    expect(page.locator("#plan")).to_have_text("Understood: night")
+    expect(page.locator("#speak")).to_have_attribute("aria-pressed", "false")
+    page.close()
+
+
 def test_without_a_token_it_asks(browser, address):
     page = browser.new_page()
     page.goto(address)

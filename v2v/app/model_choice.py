@@ -9,7 +9,7 @@ from v2v.pipeline.editor import EasyV2VEditor
 
 
 class EditorShelf:
-    """The editor of each job: one model is in memory at a time, with the adapters that were chosen last."""
+    """The editor of each job: the first model stays in memory, and of the others the one that was chosen last."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class EditorShelf:
           adapters: files by name.
         """
         self._default, self._load, self._adapters = model, load, dict(adapters)
-        self._plain, self._model = editor, model
+        self._first, self._plain, self._model = editor, editor, model
         self._adapted_editor, self._adapter = editor, ""
 
     def find_editor(self, settings: Mapping[str, Any]) -> EasyV2VEditor:
@@ -38,16 +38,12 @@ class EditorShelf:
         """
         model, adapter = settings.get("model", self._default), settings.get("lora", "")
         if model != self._model:
-            # The other's memory is needed before the new one is there.
-            del self._plain, self._adapted_editor
-            self._model = ""
-            try:
-                self._plain = self._load(model)
-            except BaseException:
-                self._plain = self._adapted_editor = self._load(self._default)
-                self._model, self._adapter = self._default, ""
-                raise
-            self._model, self._adapted_editor, self._adapter = model, self._plain, ""
+            # Before another is loaded, the last one's memory is given back.
+            self._plain = self._adapted_editor = self._first
+            self._model, self._adapter = self._default, ""
+            if model != self._default:
+                self._plain = self._adapted_editor = self._load(model)
+                self._model = model
         if adapter != self._adapter:
             name, weight = read_adapter(adapter, self._adapters) if adapter else ("", 1.0)
             editor = self._plain.with_model(self._plain.model)

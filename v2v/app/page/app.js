@@ -5,6 +5,7 @@ import { History } from "./history.js";
 import { Painter } from "./painter.js";
 import { Player, loaded } from "./player.js";
 import { TimeLeft, describeStage } from "./progress.js";
+import { offerSpeech } from "./speech.js";
 import { Timeline } from "./timeline.js";
 
 const $ = (id) => document.getElementById(id);
@@ -630,6 +631,7 @@ async function askForToken() {
 
 async function begin() {
   takeToken(askForToken);
+  offerSpeech($("speak"), $("prompt"), showError);
   $("size-label").hidden = true;
   try {
     state.info = { ...state.info, ...(await get("v1/page")) };
