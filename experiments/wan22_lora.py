@@ -9,6 +9,17 @@ shape and length up to 81 frames of 480x832 pixels, resampled to 24 frames a sec
 whose split is held_out; WORKDIR/lora-best.safetensors is the adapter with the least loss on them, WORKDIR/edit/previews shows them edited.
 Differences from the paper's recipe (wan22_ti2v_5b), chosen here for tens to hundreds of pairs and not measured: rank 32 with alpha 32,
 batch 4, no references (--data.reference 0.5 with them), sizes of the clips' own, in which fewer clips than a batch repeat.
+
+Presets of --memory, predicted by shapes for one clip of 81x480x832 at a time, batch 4 (tools/checks/training_memory.py --write):
+           of GiB device  host s/step  remat, weights, moments
+    12        8.9    5.5  17.8   43.9  offload_outputs, bfloat16 on the host, float32
+    16       11.8    5.5  17.8   43.9  offload_outputs, bfloat16 on the host, float32
+    24       17.7   15.2   0.0   51.1  full, int8 on the device, float32
+    40       29.7   22.7   0.0   23.2  outputs, bfloat16 on the device, float32
+    80       59.4   42.9   0.0   6.71  dots, bfloat16 on the device, float32
+    v5e      15.8    5.5  17.8   36.7  offload_outputs, bfloat16 on the host, float32
+    v6e      31.2   22.7   0.0   7.88  outputs, bfloat16 on the device, float32
+    v5p      95.7   67.9   0.0   13.5  none, bfloat16 on the device, float32
 """
 
 import dataclasses

@@ -42,7 +42,7 @@ def config() -> Experiment:
         model=model,
         region=0.0,
         data=DataConfig(drop_text=0.1, drop_mask=0.5, reference=0.5, transition=0.5),
-        mesh=MeshConfig(data=1, fsdp=-1),
+        mesh=MeshConfig(data=0, fsdp=-1),
         edit=Stage(
             steps=40_000,
             batch=32,

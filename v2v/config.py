@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast, get_args
 
 # Names of `v2v.diffusion.solvers.SOLVERS`, also the choices of `--solver`.
 SolverName = Literal["euler", "heun", "unipc", "renoise"]
@@ -34,8 +34,29 @@ ProgramKind = Literal["train", "sample"]
 # The transformers of a model of two, each for a range of noise levels: `--lora-high`, `--lora-low`.
 TransformerName = Literal["high", "low"]
 
+# Devices that `--memory` knows: NVIDIA cards by their GB, and TPUs.
+MemoryName = Literal["12", "16", "24", "40", "80", "v5e", "v6e", "v5p"]
+
 # What weights of transformer and text encoder may be stored in, other than the model's own type (`v2v/models/quantized.py`).
 WeightsDtype = Literal["bfloat16", "int8", "fp8", "nf4"]
+
+# Where the backward pass finds a tensor of a block: in the device's memory, in the host's, or computed again.
+RematPlace = Literal["device", "host", "recompute"]
+# Tensors of a block that the backward pass needs (`models/transformer.py`), in the order in which they are computed. The input is the residual
+# stream in float32, the others are in the type of matrix products; `self_attention` and `cross_attention` are what their kernels give, before the
+# linear layer `o`, with the statistics that their gradient needs.
+REMAT_TENSORS = (
+    "layer_input", "q", "k", "v", "self_attention", "attention_output", "cross_q", "cross_attention", "cross_output", "ffn_up",
+)  # fmt: skip
+# What each preset of `DiTConfig.remat` keeps; the first four fall in memory and grow in operations.
+REMAT_PRESETS: dict[str, dict[str, RematPlace]] = {
+    "none": dict.fromkeys(REMAT_TENSORS, "device"),
+    "dots": dict.fromkeys(REMAT_TENSORS[:-1], "device"),
+    "outputs": {"layer_input": "device", "self_attention": "device"},
+    "full": {"layer_input": "device"},
+    "offload": {"layer_input": "host"},
+    "offload_outputs": {"layer_input": "host", "self_attention": "host"},
+}
 
 # Linear layers that carry LoRA: q, k, v, o of both attentions and both FFN linears (0.64 B parameters at rank 256 and 5B,
 # the figure of the paper's Table IV; attention alone would be 0.38 B).
@@ -61,8 +82,8 @@ class DiTConfig:
       rope_theta: base of the rotary position embedding.
       frame_times: whether the backbone was trained with a flow time of its own for a clean first frame, so that one may be given to it.
       qk_gain: initial gain of the norms of queries and keys; small heads need more than 1 to attend sharply.
-      remat: what the backward pass recomputes, from nothing to all; dots keeps results of matrix products, outputs those of
-        attention and MLP.
+      remat: where the backward pass finds tensors of the blocks: a preset, or a map such as layer_input=host,self_attention=device whose other
+        tensors are computed again (`remat_places`).
       backend: attention kernel; auto selects by the platform.
       dtype: of matrix products; residual stream, norms and modulation are float32.
     """
@@ -81,7 +102,7 @@ class DiTConfig:
     rope_theta: float = 10000.0
     frame_times: bool = True
     qk_gain: float = 1.0
-    remat: Literal["none", "dots", "outputs", "full"] = "none"
+    remat: str = "none"
     backend: Literal["auto", "plain", "chunked", "cudnn", "splash"] = "auto"
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
 
@@ -94,11 +115,44 @@ class DiTConfig:
             raise ValueError(
                 f"DiTConfig: in_channels must be out_channels or twice that, got {self.in_channels} and {self.out_channels}"
             )
+        remat_places(self.remat)
 
     @property
     def head_dim(self) -> int:
         """Return the channels of one attention head."""
         return self.width // self.heads
+
+
+def remat_places(remat: str) -> dict[str, RematPlace]:
+    """Return where the backward pass finds each of `REMAT_TENSORS`.
+
+    Args:
+      remat: a name of `REMAT_PRESETS`, or tensors with their places, `layer_input=host,self_attention=device`. A block's input is kept at least on
+        the device, all others that are not named are computed again.
+
+    Raises:
+      ValueError: an unknown preset, tensor or place, or one that is named twice.
+    """
+    if remat in REMAT_PRESETS:
+        places = dict(REMAT_PRESETS[remat])
+    else:
+        words = [word.partition("=") for word in remat.split(",")]
+        pairs: list[tuple[str, RematPlace]] = [
+            (name.strip(), cast(RematPlace, place.strip())) for name, _, place in words
+        ]
+        places: dict[str, RematPlace] = dict(pairs)
+        wrong = [
+            name for name, place in pairs if name not in REMAT_TENSORS or place not in get_args(RematPlace)
+        ]
+        if wrong or len(places) < len(pairs) or places.get("layer_input") == "recompute":
+            raise ValueError(
+                f"remat: expected {', '.join(REMAT_PRESETS)}, or a map of {', '.join(REMAT_TENSORS)} to {', '.join(get_args(RematPlace))} such as "
+                f"layer_input=host,self_attention=device (the input is not computed again), got {remat!r}"
+            )
+    complete: dict[str, RematPlace] = dict.fromkeys(REMAT_TENSORS, "recompute")
+    complete["layer_input"] = "device"
+    complete.update(places)
+    return complete
 
 
 @dataclass(frozen=True)
@@ -627,7 +681,7 @@ class MeshConfig:
     """Devices along each mesh axis; one may be -1 and takes the devices that are left.
 
     Attributes:
-      data: batches are split over these.
+      data: batches are split over these; 0 takes the number of slices of TPUs or of machines with GPUs, between which links are slow.
       fsdp: batches and weights are split over these.
       seq: tokens are split over these.
       tensor: weights are split over these.
@@ -640,8 +694,10 @@ class MeshConfig:
 
     def __post_init__(self):
         sizes = (self.data, self.fsdp, self.seq, self.tensor)
-        if sizes.count(-1) > 1 or any(n < 1 and n != -1 for n in sizes):
-            raise ValueError(f"MeshConfig: expected sizes of at least 1, at most one of them -1, got {sizes}")
+        if sizes.count(-1) > 1 or any(n < 1 and n != -1 for n in sizes[1:]) or self.data < -1:
+            raise ValueError(
+                f"MeshConfig: expected sizes of at least 1 (data also 0), at most one of them -1, got {sizes}"
+            )
 
 
 @dataclass(frozen=True)
@@ -777,6 +833,7 @@ class OptimConfig:
       ema: decay of the average of the trained parameters; 0 keeps none.
       lora_plus: learning rate of LoRA's second matrices, which start at zero, relative to that of the first (LoRA+, arXiv 2402.12354,
         recommends about 16 with a lower rate); 1 for the same.
+      moments: type in which AdamW's moments are stored between steps (`train/stored_moments.py`).
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -790,3 +847,10 @@ class OptimConfig:
     clip: float = 1.0
     ema: float = 0.999
     lora_plus: float = 1.0
+    moments: Literal["float32", "bfloat16", "int8"] = "float32"
+
+    def __post_init__(self):
+        if self.moments != "float32" and self.kind != "adamw":
+            raise ValueError(
+                f"OptimConfig: expected kind adamw with moments in {self.moments}, got {self.kind}; leave one out"
+            )

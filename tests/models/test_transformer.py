@@ -160,7 +160,7 @@ def test_clean_first_frame_is_read_at_time_zero(params, inputs):
 
 def test_remat_changes_nothing(params, inputs):
     plain = velocity(params, inputs, names=())
-    for policy in ("full", "dots"):
+    for policy in ("full", "q=device"):
         cfg = dataclasses.replace(CFG.dit, remat=policy)
         out = jax.jit(DiT(cfg).apply)({"params": params}, inputs["z"], TAU, inputs["text"])
         np.testing.assert_allclose(out, plain, atol=1e-6)

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from v2v.cli import main
 from v2v.cli.plan import format_plan
 from v2v.config import MeshConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.planning import chips, compile, programs, report, search
+from v2v.planning import chips, compile, programs, report, search, traffic
 from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.programs import PlanSetting, Program
 from v2v.runtime import sharding
@@ -51,11 +53,25 @@ def test_topologies_have_the_chips_their_name_says():
 @needs_libtpu
 def test_slices_are_joined_along_data_or_fsdp():
     devices = chips.resolve_topology("2xv5e:2x4")[1]
-    for axes in ({"data": 2, "seq": 8}, {"data": 1, "fsdp": 4, "seq": 4}):
+    for axes in ({"data": 2, "seq": 8}, {"data": 0, "fsdp": -1}, {"data": 1, "fsdp": 4, "seq": 4}):
         grid = sharding.make_mesh(**axes, devices=devices).devices
         assert [{device.slice_index for device in row} for row in grid.reshape(2, -1)] == [{0}, {1}]
     with pytest.raises(InputError, match="multiple of the 2 slices"):
         sharding.make_mesh(data=1, seq=16, devices=devices)
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_gradients_of_micro_batches_cross_between_slices_once_in_an_update():
+    """No loop of the compiled step sends between slices, neither that over micro-batches nor that over blocks."""
+    cfg = dataclasses.replace(debug(), dit=dataclasses.replace(debug().dit, remat="full", backend="plain"))
+    devices = chips.resolve_topology("2xv5e:2x2")[1]
+    setting = programs.PlanSetting(cfg, mesh=MeshConfig(0, -1, 1, 1), batch=16, micro=2)
+    program = programs.build_program(setting, devices)
+    with jax.set_mesh(program.mesh):
+        hlo = program.jitted.lower(*program.args).compile().as_text()
+    crossings, loops = traffic.find_crossings(hlo, 4), traffic.find_loop_computations(hlo)
+    assert crossings and loops and not [name for name, _ in crossings if name in loops]
 
 
 def test_the_parts_of_a_topologys_name():
@@ -146,6 +162,21 @@ def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypa
     assert row.seconds == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
     single_trial = search.search_settings(setting(), CHIP, jax.devices(), search=False)
     assert len(single_trial) == 1 and not single_trial[0].cost.fits
+
+
+def test_a_long_compilation_is_reported():
+    lines, report = [], threading.Event()
+
+    def progress(line):
+        lines.append(line)
+        report.set()
+
+    with search._reports(progress, "as asked", interval=0.001):
+        assert report.wait(30)
+    count = len(lines)
+    assert lines[0].startswith("as asked: compiling for 0 s")
+    time.sleep(0.01)
+    assert len(lines) == count  # nothing afterwards
 
 
 def test_the_compilers_refusal_is_read():

@@ -103,3 +103,23 @@ def test_started_collectives_hold_operand_and_result():
     line = "  %s = (bf16[2,4], bf16[16,4]) all-gather-start(%x), channel_id=9, replica_groups=[1,8]<=[8]"
     text = "ENTRY %main (a: f32[4]) -> f32[] {\n" + line + "\n}\n"
     assert traffic.count_sent_bytes(text) == {"all-gather": pytest.approx(16 * 4 * 2 * 7 / 8)}
+
+
+def test_collectives_between_slices_and_within_loops():
+    """Both forms of groups: two slices of four chips."""
+    hlo = """
+%body (p: f32[4]) -> f32[4] {
+  %p = f32[4] parameter(0)
+  ROOT %r = f32[4] all-reduce(f32[4] %p), replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4] parameter(0)
+  %w = f32[4] while(%x), condition=%cond, body=%body
+  %a = f32[4] all-reduce(f32[4] %w), replica_groups=[4,2]<=[2,4]T(1,0), to_apply=%add
+  %send = (f32[4], u32[], token[]) send(%a, %t), channel_id=3, frontend_attributes={_xla_megascale_transfer_type="REDUCE_SCATTER"}
+  ROOT %b = f32[4] all-gather(f32[4] %a), replica_groups=[2,4]<=[8], dimensions={0}
+}
+"""
+    assert traffic.find_crossings(hlo, 4) == [("main", "all-reduce"), ("main", "reduce-scatter")]
+    assert traffic.find_loop_computations(hlo) == {"body"}

@@ -1,6 +1,7 @@
 """Operations by hand and by the counter: loops, remat, shard_map, kernels, a whole forward pass of the DiT, and a step."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import jax
@@ -13,7 +14,7 @@ from v2v.config import debug, wan22_ti2v_5b
 from v2v.models.attention_kernels import splash
 from v2v.models.conditioning import count_tokens
 from v2v.models.transformer import DiT
-from v2v.planning import programs
+from v2v.planning import programs, search
 from v2v.runtime import flops
 from v2v.runtime.sharding import make_mesh
 
@@ -39,6 +40,25 @@ def test_a_backward_pass_counts_what_remat_repeats():
 
     assert count(loss(lambda f: f), X, W) == 3 * 5 * MATMUL
     assert count(loss(jax.checkpoint), X, W) == 4 * 5 * MATMUL
+
+
+@pytest.mark.slow
+def test_each_preset_of_remat_computes_over_five_percent_more_than_the_one_before():
+    """Of a model with the proportions of the 5B: as many tokens and as wide an MLP for its width."""
+    small = debug()
+    dit = dataclasses.replace(small.dit, width=64, ffn_width=300, heads=4, layers=2, backend="chunked")
+
+    def operations(remat):
+        cfg = dataclasses.replace(
+            small, frames=17, height=64, width=48, dit=dataclasses.replace(dit, remat=remat)
+        )
+        program = programs.build_program(programs.PlanSetting(cfg, batch=1), jax.devices()[:1])
+        with jax.set_mesh(program.mesh):
+            return flops.count_flops(program.jitted.trace(*program.args).jaxpr)
+
+    counts = [operations(preset) for preset in search.REMAT_POLICIES]
+    assert all(more > 1.05 * less for less, more in itertools.pairwise(counts)), counts
+    assert operations("offload") == counts[-1] > operations("ffn_up=device")
 
 
 def test_a_branch_counts_as_its_dearest():

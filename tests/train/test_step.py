@@ -13,7 +13,7 @@ from v2v.diffusion.flow_matching import tau_weight
 from v2v.errors import InputError
 from v2v.models import initialization
 from v2v.models.text_encoder import TextEncoder
-from v2v.runtime import sharding
+from v2v.runtime import host_memory, sharding
 from v2v.train import objectives, optimizer, train_step
 from v2v.train.metric_writer import mean_metrics
 from v2v.train.state import TrainState
@@ -58,15 +58,17 @@ def adapter(base, cfg=CFG):
     return jax.tree.map(lambda s: jnp.asarray(0.1 * rng.standard_normal(s.shape, np.float32)), shapes)
 
 
-def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optimizer=OPTIM):
+def run(base, cfg=CFG, trained=None, steps=2, micro=1, ema=0.9, mesh=None, optimizer=OPTIM, streams=False):
     trained = adapter(base, cfg) if trained is None else trained
     state, rows = TrainState.create(jax.tree.map(jnp.array, trained), optimizer, ema=ema > 0), batch()
     mesh = mesh or sharding.make_mesh(data=1, devices=jax.devices()[:1])
     places = sharding.tree_shardings(state, mesh)
-    one = train_step.train_step(objectives.edit(cfg, 3.0), optimizer, ema, micro=micro, places=places)
+    objective = objectives.edit(cfg, 3.0, streams=streams)
+    one = train_step.train_step(objective, optimizer, ema, micro=micro, places=places)
     with jax.set_mesh(mesh):
         state = jax.device_put(state, places)
         frozen = jax.device_put(base, sharding.tree_shardings(base, mesh))
+        frozen = frozen | {"dit": host_memory.move_blocks_to_host(frozen["dit"])} if streams else frozen
         rows = sharding.place_batch(mesh, 8, rows)
         for _ in range(steps):
             state, metrics = one(state, rows, frozen)
@@ -101,8 +103,14 @@ def test_sharded_equals_unsharded(base, plain, sizes):
     assert all(jax.tree.leaves(same))  # where the table wants it, after the step too
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain):
-    state, metrics = run(base, micro=4, optimizer=optimizer.clip_by_group(1.0))
+@pytest.mark.parametrize(
+    "sizes", [{"data": 1}, pytest.param({"data": 2, "fsdp": 2}, marks=pytest.mark.slow)], ids=str
+)
+def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain, sizes):
+    """On several devices each adds up its own, which are summed once at the end."""
+    mesh = sharding.make_mesh(**sizes, devices=jax.devices()[: int(np.prod(list(sizes.values())))])
+    micro = 8 // mesh.size if mesh.size > 1 else 4
+    state, metrics = run(base, micro=micro, mesh=mesh, optimizer=optimizer.clip_by_group(1.0))
     close(state.trained, plain[0].trained, 2e-5)
     for name in ("loss", "inside", "outside", "loss_tau_0.50"):
         close(metrics[name], plain[1][name], 1e-4)
@@ -113,9 +121,22 @@ def test_a_batch_that_doesnt_divide_into_micro_batches_is_refused(base):
         run(base, micro=3)
 
 
-@pytest.mark.parametrize("policy", [pytest.param("outputs", marks=pytest.mark.slow), "full"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("full", marks=pytest.mark.slow),
+        "layer_input=host,self_attention=host,ffn_up=device",
+    ],
+)
 def test_remat_changes_no_gradient(base, plain, policy):
     state, _ = run(base, variant(dit={"remat": policy}), optimizer=optimizer.clip_by_group(1.0))
+    close(state.trained, plain[0].trained, 2e-5)
+
+
+@pytest.mark.slow
+def test_a_base_in_the_hosts_memory_changes_no_gradient(base, plain):
+    cfg = variant(dit={"remat": "full"})
+    state, _ = run(base, cfg, optimizer=optimizer.clip_by_group(1.0), streams=True)
     close(state.trained, plain[0].trained, 2e-5)
 
 

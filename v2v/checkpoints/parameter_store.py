@@ -260,7 +260,7 @@ def store_from_trees(
 
     def read(part: str, adapters: WeightedAdapters, streams: bool, /) -> dict:
         tree = merge_adapters(trees[part], adapters)
-        return _to_host_memory(tree) if streams else tree
+        return host_memory.move_blocks_to_host(tree) if streams else tree
 
     return ParameterStore(read, sizes)
 
@@ -369,10 +369,11 @@ def abstract_parameters(
     config: ModelConfig,
     mesh: Mesh | AbstractMesh | None = None,
     weights_dtype: WeightsDtype | None = None,
+    streams: bool = False,
 ) -> dict:
     """Return a part's shapes and types in memory: matmul weights in the part's dtype or `weights_dtype`, small ones of the transformer in float32.
 
-    With a mesh, the leaves have shardings too.
+    With a mesh, the leaves have shardings too; where the part streams, in the host's memory for its blocks' kernels.
 
     Raises:
       InputError: names all leaves whose axes the mesh does not divide.
@@ -389,8 +390,13 @@ def abstract_parameters(
     if mesh is None:
         return tree
     kind = part_kind(part)
-    places = sharding.tree_shardings({kind: tree}, mesh)[kind]
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, places)
+    places = flatten_tree(sharding.tree_shardings({kind: tree}, mesh)[kind])
+    return unflatten_tree(
+        {
+            path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_place(path, places[path], streams))
+            for path, x in leaves.items()
+        }
+    )
 
 
 def part_bytes(
@@ -470,16 +476,8 @@ def _convert_weights(
     return unflatten_tree(out)
 
 
-def is_streamed(path: str) -> bool:
-    """Return whether a parameter of a streamed part stays in the host's memory: its blocks' kernels.
-
-    The rest of a block is small, and TPUs can't take a layer of it out of the host's memory in the layout that it has on the device.
-    """
-    return path.startswith("blocks/") and path.endswith("/kernel")
-
-
 def _place(path: str, place: Sharding | None, streams: bool) -> Sharding | None:
-    return host_memory.in_host_memory(place) if streams and is_streamed(path) else place
+    return host_memory.in_host_memory(place) if streams and host_memory.is_streamed(path) else place
 
 
 def _on_host(x: jax.Array) -> jax.Array | np.ndarray:
@@ -487,18 +485,11 @@ def _on_host(x: jax.Array) -> jax.Array | np.ndarray:
     return x if x.sharding.memory_kind == "pinned_host" else jax.device_get(x)
 
 
-def _to_host_memory(tree: dict) -> dict:
-    """Return a part on the first device with its blocks' kernels in the host's memory."""
-    return unflatten_tree(
-        {path: jax.device_put(x, _place(path, x.sharding, True)) for path, x in flatten_tree(tree).items()}
-    )
-
-
 def streamed_bytes(config: ModelConfig, weights_dtype: WeightsDtype | None = None) -> int:
     """Return the memory that the transformer takes on a device while its blocks are streamed: the rest of it, and two blocks."""
     leaves = flatten_tree(abstract_parameters("dit", config, weights_dtype=weights_dtype))
     sizes = {path: math.prod(x.shape) * x.dtype.itemsize for path, x in leaves.items()}
-    blocks = sum(size for path, size in sizes.items() if is_streamed(path))
+    blocks = sum(size for path, size in sizes.items() if host_memory.is_streamed(path))
     return sum(sizes.values()) - blocks + 2 * blocks // config.dit.layers
 
 

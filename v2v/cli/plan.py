@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from v2v.checkpoints import hub
 from v2v.checkpoints.model_folder import read_model_folder
+from v2v.cli.memory_preset import resolve_memory
 from v2v.cli.train import load_experiment
 from v2v.config import ModelConfig, ProgramKind, WeightsDtype
 from v2v.errors import InputError
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.planning import edit_plan, report
+from v2v.planning.chips import parse_topology
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
 
@@ -74,6 +76,8 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
                 "plan: --weights-dtype is for a frozen base, but --trains is full; leave one out"
             )
         config = dataclasses.replace(config, trains="lora", weights_dtype=request.weights_dtype)
+    if request.program == "train":
+        config = resolve_memory(config, request.overrides, parse_topology(request.topology).chips)
     if request.program == "edit":
         # Without axes of its own, the clip's mesh is chosen.
         mesh = config.mesh if max(config.mesh.fsdp, config.mesh.seq, config.mesh.tensor) > 1 else None

@@ -22,6 +22,7 @@ from typing import Any, Protocol, cast
 
 from v2v.cli import user_module
 from v2v.cli.interruption import raised_signals
+from v2v.cli.memory_preset import resolve_memory
 from v2v.errors import InputError, note, suggest
 
 # Fields that are proposed for a mistyped one.
@@ -81,9 +82,10 @@ def train(args: argparse.Namespace) -> dict:
 
     # One process of a job holds the folder for all of them.
     lock = locked_workdir(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
+    config = resolve_memory(experiment.config, args.extra_words, jax.device_count())
     try:
         with raised_signals(), lock:
-            return {"output": str(experiment.module.run(experiment.config, workdir))}
+            return {"output": str(experiment.module.run(config, workdir))}
     except SystemExit as stop:
         if stop.code == STOPPED:
             note("stopped by signal; what is finished stays, run again to resume")

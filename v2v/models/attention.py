@@ -20,6 +20,7 @@ from v2v.config import DiTConfig
 from v2v.models import attention_kernels
 from v2v.models.attention_kernels.parallel import run_on_mesh
 from v2v.models.layers import Dense, RMSNorm
+from v2v.models.rematerialization import keep
 from v2v.models.rotary import apply_rotary
 
 
@@ -29,6 +30,7 @@ def attend(
     v: Float[Array, "b s h k"],
     backend: str = "plain",
     length: int | None = None,
+    tensor: str = "self_attention",
 ) -> Float[Array, "b l h k"]:
     """Attend on one device, with logits and softmax in float32.
 
@@ -38,11 +40,12 @@ def attend(
       v: values.
       backend: name of a kernel, or auto.
       length: number of keys that count, the rest being padding; None for all.
+      tensor: name under which the result is kept for the backward pass (rematerialization.py).
 
     Raises:
       InputError: no such kernel, or one that can't run here.
     """
-    return attention_kernels.select_kernel(backend, q, k)(q, k, v, length)
+    return attention_kernels.select_kernel(backend, q, k)(q, k, v, length, tensor=tensor)
 
 
 def attend_one_way(
@@ -53,6 +56,7 @@ def attend_one_way(
     stop: int,
     backend: str = "plain",
     length: int | None = None,
+    tensor: str = "self_attention",
 ) -> Float[Array, "b l h k"]:
     """Attend as `attend` does, but without a path from target tokens to condition tokens.
 
@@ -64,14 +68,17 @@ def attend_one_way(
       stop: end of the target tokens, exclusive; all others are condition tokens.
       backend: name of a kernel, or auto.
       length: number of keys that count, the rest being padding; None for all.
+      tensor: as in `attend`.
     """
 
     def without_target(x):
         return jnp.concatenate([x[:, :start], x[:, stop:]], 1)
 
     condition_length = length and length - (stop - start)
-    conditions = attend(without_target(q), without_target(k), without_target(v), backend, condition_length)
-    target = attend(q[:, start:stop], k, v, backend, length)
+    conditions = attend(
+        without_target(q), without_target(k), without_target(v), backend, condition_length, tensor
+    )
+    target = attend(q[:, start:stop], k, v, backend, length, tensor)
     return jnp.concatenate([conditions[:, :start], target, conditions[:, start:]], axis=1)
 
 
@@ -138,14 +145,17 @@ class Attention(nn.Module):
         """
         cfg, dtype = self.cfg, jnp.dtype(self.cfg.dtype)
         is_cross = context is not None
-        q = RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(Dense(cfg.width, dtype, name="q")(x))
+        q = keep(Dense(cfg.width, dtype, name="q")(x), "cross_q" if is_cross else "q")
+        q = RMSNorm(cfg.eps, cfg.qk_gain, name="norm_q")(q)
         q = self.split_heads(q, rotary)
         k, v = self.keys_and_values(x if context is None else context, rotary, is_cross, length)
         if length is not None:  # keys of the cache are before those of these tokens
             length += k.shape[1] - x.shape[1]
-        local = partial(attend, backend=cfg.backend)
+        local = partial(
+            attend, backend=cfg.backend, tensor="cross_attention" if is_cross else "self_attention"
+        )
         if one_way is not None:
-            local = partial(attend_one_way, start=one_way[0], stop=one_way[1], backend=cfg.backend)
+            local = partial(attend_one_way, **local.keywords, start=one_way[0], stop=one_way[1])
         if source_positions is not None:
             weights = attention_weights(q, k, None if is_cross else source_positions)
             self.put_variable("attention", "seen", weights)
@@ -172,9 +182,11 @@ class Attention(nn.Module):
         reads_cache = not writes_cache and self.has_variable("cache", "k")
         if reads_cache and is_cross:
             return self.get_variable("cache", "k"), self.get_variable("cache", "v")
-        k = RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(Dense(cfg.width, dtype, name="k")(x))
-        k = self.split_heads(k, rotary)
-        v = self.split_heads(Dense(cfg.width, dtype, name="v")(x), None)
+        k, v = (Dense(cfg.width, dtype, name=name)(x) for name in ("k", "v"))
+        if not is_cross:  # those of the text are few
+            k, v = keep(k, "k"), keep(v, "v")
+        k = self.split_heads(RMSNorm(cfg.eps, cfg.qk_gain, name="norm_k")(k), rotary)
+        v = self.split_heads(v, None)
         if writes_cache:
             self.put_variable("cache", "k", k[:, :length])
             self.put_variable("cache", "v", v[:, :length])

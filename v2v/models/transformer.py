@@ -16,10 +16,8 @@ import functools
 from dataclasses import dataclass
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 
 from v2v.array_types import (
     AnyArray,
@@ -47,16 +45,10 @@ from v2v.models.conditioning import (
     unpatchify,
 )
 from v2v.models.layers import Dense, LayerNorm, gelu, select_modulation
+from v2v.models.rematerialization import keep, remat_policy
 from v2v.models.rotary import rotary_angles, rotary_table
 from v2v.runtime import host_memory
 from v2v.runtime.sharding import constrain_activation
-
-# What is saved for the backward pass, by `DiTConfig.remat`.
-REMAT_POLICIES = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "outputs": jax.checkpoint_policies.save_only_these_names("attention", "ffn"),
-    "full": None,
-}
 
 
 class DiT(nn.Module):
@@ -140,7 +132,7 @@ class DiT(nn.Module):
         if self.streams:
             block = nn.map_variables(Block, "params", trans_in_fn=host_memory.move_to_device)
         if cfg.remat != "none":
-            block = nn.remat(block, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
+            block = nn.remat(block, policy=remat_policy(cfg.remat), prevent_cse=False)
         scan = nn.scan(
             block,
             variable_axes={"params": 0, "lora": 0, "cache": 0, "attention": 0},
@@ -268,6 +260,7 @@ class Block(nn.Module):
           source_positions: as for `Attention`.
         """
         cfg = self.cfg
+        x = keep(x, "layer_input")
         table = self.param("modulation", nn.initializers.normal(cfg.width**-0.5), (6, cfg.width), jnp.float32)
         at_tau, at_zero = time + table
         s1, c1, g1, s2, c2, g2 = (select_modulation(noisy, at_tau[:, i], at_zero[:, i]) for i in range(6))
@@ -276,12 +269,12 @@ class Block(nn.Module):
         h = Attention(cfg, name="self_attn")(
             h, rotary=rotary, one_way=self.one_way, length=self.length, source_positions=source_positions
         )
-        x = x + checkpoint_name(h, "attention").astype(jnp.float32) * g1
+        x = x + keep(h, "attention_output").astype(jnp.float32) * g1
         h = LayerNorm(cfg.eps, affine=True, name="norm_cross")(x)
         h = Attention(cfg, name="cross_attn")(h, context=context, source_positions=source_positions)
-        x = x + h.astype(jnp.float32)
+        x = x + keep(h, "cross_output").astype(jnp.float32)
         h = LayerNorm(cfg.eps, name="norm2")(x) * (1 + c2) + s2
-        x = x + checkpoint_name(FFN(cfg, name="ffn")(h), "ffn").astype(jnp.float32) * g2
+        x = x + FFN(cfg, name="ffn")(h).astype(jnp.float32) * g2
         return x, None
 
 
@@ -298,7 +291,7 @@ class FFN(nn.Module):
     def __call__(self, x: Tokens) -> Tokens:
         """Apply the MLP to every token."""
         dtype = jnp.dtype(self.cfg.dtype)
-        h = gelu(Dense(self.cfg.ffn_width, dtype, name="up")(x))
+        h = gelu(keep(Dense(self.cfg.ffn_width, dtype, name="up")(x), "ffn_up"))
         return Dense(self.cfg.width, dtype, name="down")(h)
 
 

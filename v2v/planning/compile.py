@@ -29,6 +29,7 @@ class ProgramCost:
       fits: whether the peak fits into the chip's memory.
       flops: operations, recomputed ones included.
       sent_bytes: bytes sent, by kind of collective.
+      host_bytes: bytes of arguments and temporaries in the host's memory beside a chip.
     """
 
     arguments: int
@@ -37,6 +38,7 @@ class ProgramCost:
     fits: bool
     flops: float
     sent_bytes: dict[str, float] = field(default_factory=dict)
+    host_bytes: int = 0
 
 
 def compile_program(program: Program, hbm: float) -> ProgramCost:
@@ -66,15 +68,24 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
         - memory.alias_size_in_bytes,
     )
     sent_bytes = traffic.count_sent_bytes(compiled.as_text())
+    host_bytes = memory.host_argument_size_in_bytes + memory.host_temp_size_in_bytes
     return ProgramCost(
-        memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent_bytes
+        memory.argument_size_in_bytes,
+        memory.temp_size_in_bytes,
+        peak,
+        peak <= hbm,
+        operations,
+        sent_bytes,
+        host_bytes,
     )
 
 
 def argument_bytes(program: Program) -> int:
-    """Return the bytes of the arguments on one chip, without compilation."""
+    """Return the bytes of the arguments on one chip, without those in the host's memory and without compilation."""
     total = 0
     for leaf in jax.tree.leaves(program.args):
+        if leaf.sharding and leaf.sharding.memory_kind == "pinned_host":
+            continue
         shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
         size = leaf.dtype.itemsize
         for n in shape:

@@ -104,7 +104,7 @@ class _ShapeStore:
 
 def _on_host(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Return the shape of a streamed part's leaf, those of blocks in the host's memory."""
-    if not parameter_store.is_streamed(sharding.format_key_path(path)):
+    if not host_memory.is_streamed(sharding.format_key_path(path)):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=host_memory.in_host_memory(leaf.sharding))
 

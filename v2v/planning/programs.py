@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from v2v.checkpoints import parameter_store
-from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind, WeightsDtype
+from v2v.config import MeshConfig, ModelConfig, OptimConfig, ProgramKind, WeightsDtype, remat_places
 from v2v.diffusion.sampler import Sampler
 from v2v.models import initialization
 from v2v.models.conditioning import build_conditioning, context_shape
-from v2v.runtime import sharding
+from v2v.runtime import compiler_options, sharding
 from v2v.train import objectives, train_step
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.state import TrainState
@@ -39,6 +39,7 @@ class PlanSetting:
       trains: which weights are trained.
       region: loss weight of the latent cells that an edit changes.
       weights_dtype: type that weights which aren't trained are stored in; None for the model's own.
+      weights_memory: where the frozen base of an adapter's training is.
     """
 
     model: ModelConfig
@@ -51,6 +52,7 @@ class PlanSetting:
     trains: Literal["lora", "full"] = "lora"
     region: float = 0.0
     weights_dtype: WeightsDtype | None = None
+    weights_memory: Literal["device", "host"] = "device"
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,18 @@ def _build_train_step(setting: PlanSetting, mesh: Mesh) -> tuple[Callable, tuple
     state = _add_shardings(jax.eval_shape(create, key, dit), mesh)
     rows = sharding.batch_sharding(mesh, setting.batch)
     sharding.batch_sharding(mesh, setting.batch // setting.micro)
-    objective = objectives.edit(m, setting.region)
-    jitted = train_step.train_step(objective, optimizer, setting.optim.ema, micro=setting.micro)
+    streams = setting.weights_memory == "host"
+    objective = objectives.edit(m, setting.region, streams=streams)
+    uses_host = streams or "host" in remat_places(m.dit.remat).values()
+    options = compiler_options.training_options(list(mesh.devices.flat), uses_host)
+    jitted = train_step.train_step(
+        objective, optimizer, setting.optim.ema, micro=setting.micro, compiler_options=options
+    )
     batch = _latent_shapes(m, setting.batch, rows) | {"text": _text_shape(m, setting.batch, rows)}
     area = (setting.batch, *m.vae.latent_shape(m.frames, m.height, m.width)[:3])
     batch["area"] = jax.ShapeDtypeStruct(area, jnp.float32, sharding=rows)
     frozen = (
-        {"dit": parameter_store.abstract_parameters("dit", m, mesh, setting.weights_dtype)}
+        {"dit": parameter_store.abstract_parameters("dit", m, mesh, setting.weights_dtype, streams)}
         if setting.trains == "lora"
         else None
     )

@@ -22,7 +22,7 @@ from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.passes import count_pass_flops
 from v2v.planning.programs import PlanSetting, ProgramKind
 from v2v.planning.search import Trial
-from v2v.runtime import flops
+from v2v.runtime import flops, sharding
 from v2v.train.config import Experiment
 
 logger = logging.getLogger(__name__)
@@ -151,6 +151,10 @@ def build_plan(
             f"plan: --utilisation is a share of the chip's rate, expected 0 to 1, got {utilisation}"
         )
     chip, devices = chips.resolve_topology(topology)
+    mesh = setting.mesh
+    setting = dataclasses.replace(
+        setting, mesh=dataclasses.replace(mesh, data=mesh.data or sharding.count_slices(devices))
+    )
     # A program for absent devices cannot be read back from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     trials = search.search_settings(setting, chip, devices, searching, progress=_log_progress)
@@ -257,6 +261,7 @@ def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
         trains=experiment.trains,
         region=experiment.region,
         weights_dtype=experiment.weights_dtype,
+        weights_memory=experiment.weights_memory,
     )
 
 

@@ -5,13 +5,15 @@ chips (data → fsdp); tokens over 2, 4, 8 chips (seq), which also lets one clip
 are too large are skipped without compilation. A sampler has no remat; its batch is halved instead.
 """
 
+import contextlib
 import dataclasses
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import get_args, get_type_hints
 
-from v2v.config import DiTConfig, MeshConfig
+from v2v.config import MeshConfig
 from v2v.errors import InputError
 from v2v.planning import compile as compiling
 from v2v.planning import programs
@@ -19,8 +21,11 @@ from v2v.planning.chips import Chip
 from v2v.planning.compile import ProgramCost
 from v2v.planning.programs import PlanSetting
 
-# In the order of how much is recomputed.
-REMAT_POLICIES = get_args(get_type_hints(DiTConfig)["remat"])
+# Presets without the host's memory, in the order of how much is recomputed.
+REMAT_POLICIES = ("none", "dots", "outputs", "full")
+
+# Seconds between reports of a compilation in progress.
+REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def search_settings(
       chip: the kind of chip.
       devices: the devices to compile for.
       search: try other settings when the requested one does not fit.
-      progress: receives a line before each compilation.
+      progress: receives a line before each compilation, and every ten seconds of it.
 
     Returns:
       all trials in order; only the last may fit.
@@ -64,7 +69,8 @@ def search_settings(
     for change, candidate in iterate_candidates(setting, len(devices)) if search else [("as asked", setting)]:
         progress(f"{change}: compiling")
         try:
-            cost = _measure_cost(candidate, chip, devices)
+            with _reports(progress, change):
+                cost = _measure_cost(candidate, chip, devices)
         except InputError:
             if not trials:
                 raise
@@ -80,7 +86,8 @@ def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, 
     yield "as asked", setting
     s = setting
     if s.program == "train":
-        for policy in REMAT_POLICIES[REMAT_POLICIES.index(s.model.dit.remat) + 1 :]:
+        is_preset = s.model.dit.remat in REMAT_POLICIES
+        for policy in REMAT_POLICIES[REMAT_POLICIES.index(s.model.dit.remat) + 1 if is_preset else -1 :]:
             s = _with_remat(s, policy)
             yield f"remat {policy}", s
         for n in _halvings(_clips_per_group(s, chips) // s.micro):
@@ -101,6 +108,26 @@ def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, 
         for n in _halvings(s.batch):
             s = dataclasses.replace(s, batch=n)
             yield f"batch {n}", s
+
+
+@contextlib.contextmanager
+def _reports(
+    progress: Callable[[str], None], change: str, interval: float = REPORT_SECONDS
+) -> Iterator[None]:
+    """Report every `interval` seconds that a setting is still being compiled."""
+    is_done, start = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not is_done.wait(interval):
+            progress(f"{change}: compiling for {time.monotonic() - start:.0f} s")
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
 
 
 def _measure_cost(setting: PlanSetting, chip: Chip, devices: list) -> ProgramCost:
@@ -125,6 +152,7 @@ def _with_mesh(s: PlanSetting, axes: dict[str, int], chips: int) -> PlanSetting:
 def axis_sizes(mesh: MeshConfig, chips: int) -> dict[str, int]:
     """Return the number of chips along each axis, with -1 resolved."""
     requested = dataclasses.asdict(mesh)
+    requested["data"] = requested["data"] or 1
     fixed = math.prod(n for n in requested.values() if n != -1)
     return {axis: chips // fixed if n == -1 else n for axis, n in requested.items()}
 

@@ -12,6 +12,8 @@ import math
 import re
 from collections import defaultdict
 
+import numpy as np
+
 DTYPE_BYTES = {
     "pred": 1,
     "s8": 1,
@@ -31,6 +33,7 @@ COLLECTIVE_LINE = re.compile(rf"= (.*?) (?:ragged-)?({'|'.join(COLLECTIVES)})(-s
 CALLED_COMPUTATIONS = re.compile(
     r"(?:calls|to_apply|body|condition|branch_computations|called_computations)=(\{[^}]*\}|%?[\w.\-]+)"
 )
+MEGASCALE_SEND = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 CLONE_SUFFIX = re.compile(r"\.(clone|remat).*$")
 TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
@@ -69,6 +72,62 @@ def count_sent_bytes(hlo: str) -> dict[str, float]:
         if (channel, kind, size) not in transfers:
             total[kind] += value
     return dict(total)
+
+
+def find_crossings(hlo: str, chips: int) -> list[tuple[str, str]]:
+    """Return (computation, kind) of every collective between slices.
+
+    TPUs' compiler writes them as sends to the network of the hosts, others as collectives whose groups span several slices.
+
+    Args:
+      hlo: the text of an optimized HLO module, whose devices are in the order of slices.
+      chips: chips of a slice.
+    """
+    _, bodies = _split_computations(hlo)
+    crossings = []
+    for name, lines in bodies.items():
+        for line in lines:
+            if " send(" in line and (match := MEGASCALE_SEND.search(line)):
+                crossings.append((name, match[1].lower().replace("_", "-")))
+            elif (match := COLLECTIVE_LINE.search(line)) and any(
+                len({device // chips for device in group}) > 1 for group in _replica_groups(line)
+            ):
+                crossings.append((name, match[2]))
+    return crossings
+
+
+def find_loop_computations(hlo: str) -> set[str]:
+    """Return the computations that run inside of loops."""
+    _, bodies = _split_computations(hlo)
+    inside: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in inside or name not in bodies:
+            return
+        inside.add(name)
+        for line in bodies[name]:
+            for group in CALLED_COMPUTATIONS.findall(line):
+                for callee in re.findall(r"[\w.\-]+", group):
+                    visit(callee)
+
+    for lines in bodies.values():
+        for line in lines:
+            if " while(" in line and (body := re.search(r"body=%?([\w.\-]+)", line)):
+                visit(body[1])
+    return inside
+
+
+def _replica_groups(line: str) -> list[list[int]]:
+    """Return the groups of devices of a collective; those of all devices, or of a form that isn't known, are none."""
+    if match := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line):
+        dims = [int(n) for n in match[3].split(",")]
+        devices = np.arange(math.prod(dims)).reshape(dims)
+        if match[4]:
+            devices = devices.transpose([int(n) for n in match[4].split(",")])
+        return devices.reshape(int(match[1]), int(match[2])).tolist()
+    if match := re.search(r"(?:replica_groups|source_target_pairs)=\{(\{[\d,{}]+\})\}", line):
+        return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)\}", match[1])]
+    return []
 
 
 def _trip_count(line: str, around: list[str], bodies: dict[str, list[str]]) -> int:

@@ -67,6 +67,24 @@ def in_host_memory(place: Sharding | None) -> Sharding:
     return place.with_memory_kind("pinned_host")
 
 
+def is_streamed(path: str) -> bool:
+    """Return whether a parameter stays in the host's memory where a transformer's blocks are streamed: their kernels.
+
+    The rest of a block is small, and TPUs can't take a layer of it out of the host's memory in the layout that it has on the device.
+    """
+    return path.startswith("blocks/") and path.endswith("/kernel")
+
+
+def move_blocks_to_host(tree: dict) -> dict:
+    """Return a transformer's parameters with the kernels of its blocks in the host's memory beside the devices that they are on."""
+
+    def move(path: tuple, x: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.device_put(x, in_host_memory(x.sharding)) if is_streamed(name) else x
+
+    return jax.tree_util.tree_map_with_path(move, tree)
+
+
 def move_to_device(tree: Any) -> Any:
     """Return arrays in the memory of the device, inside a program."""
     return jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Device), tree)

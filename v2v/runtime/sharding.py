@@ -108,7 +108,7 @@ def make_mesh(
     """Make a mesh of devices.
 
     Args:
-      data: size of the axis; one of the four may be -1 and takes the devices that are left.
+      data: size of the axis; one of the four may be -1 and takes the devices that are left. 0 is the number of slices.
       fsdp: size of the axis.
       seq: size of the axis.
       tensor: size of the axis.
@@ -117,6 +117,8 @@ def make_mesh(
     Raises:
       InputError: the sizes don't multiply to the number of devices.
     """
+    slices = count_slices(jax.devices() if devices is None else devices)
+    data = data or slices
     sizes, n = [data, fsdp, seq, tensor], jax.device_count() if devices is None else len(devices)
     if sizes.count(-1) == 1:
         others = -math.prod(sizes)
@@ -130,7 +132,6 @@ def make_mesh(
             "one axis in a configuration -1, which takes the rest"
         )
     types = (AxisType.Auto,) * 4
-    slices = _count_slices(jax.devices() if devices is None else devices)
     if slices > 1:
         return Mesh(_slice_grid(sizes, slices, devices), AXES, axis_types=types)
     try:
@@ -147,8 +148,8 @@ def abstract_mesh(axes: Mapping[str, int]) -> AbstractMesh:
     return AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def _count_slices(devices: Sequence[jax.Device]) -> int:
-    """Return the number of TPU slices that devices belong to, between which links are slow; 1 where there are none."""
+def count_slices(devices: Sequence[jax.Device]) -> int:
+    """Return the number of TPU slices, or machines with GPUs, that devices belong to, between which links are slow; 1 where there are none."""
     try:
         return len({device.slice_index for device in devices})
     except AttributeError:  # of other devices than TPUs
@@ -237,6 +238,24 @@ def constrain_params(tree: Any) -> Any:
     if "fsdp" not in mesh.shape or mesh.size == 1:
         return tree
     return jax.lax.with_sharding_constraint(tree, _tree_specs(tree, mesh.shape, PARAM_DIMS))
+
+
+def count_batch_groups(rows: int) -> int:
+    """Return over how many groups of devices the mesh in use splits a batch of so many rows; 1 where it doesn't."""
+    mesh = jax.sharding.get_abstract_mesh()
+    groups = math.prod(mesh.shape.get(axis, 1) for axis in BATCH_AXES)
+    return groups if rows % groups == 0 else 1
+
+
+def constrain_groups(tree: Any, axis: int) -> Any:
+    """Lay arrays out on the mesh in use so that each group of devices of `count_batch_groups` has its own part.
+
+    Args:
+      tree: arrays with an axis of groups.
+      axis: its number.
+    """
+    spec = PartitionSpec(*(None,) * axis, BATCH_AXES)
+    return jax.lax.with_sharding_constraint(tree, jax.tree.map(lambda _: spec, tree))
 
 
 def batch_sharding(mesh: Mesh, size: int) -> NamedSharding:
@@ -333,6 +352,9 @@ def parameter_dims(path: str, rank: int, rules: ShardingRules = PARAM_DIMS) -> t
         if kernel is None:
             return None
         return (*kernel[:-1], "r") if name == "a" else (*kernel[:-2], "r", kernel[-1])
+    if name in ("moment", "moment_scale"):  # of an optimizer in 8 bits (train/stored_moments.py)
+        parameter = parameter_dims(path[: -len(name) - 1], rank, rules)
+        return parameter if parameter is None or name == "moment" else (*parameter[:-1], "-")
     if name == "kernel_scale":  # of weights in few bits: one for each output, or for each block of inputs too
         kernel = parameter_dims(path.removesuffix("_scale"), rank, rules)
         return kernel if kernel is None or len(kernel) == rank else (*kernel[:-2], kernel[-1])

@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from v2v.config import DataConfig, LogConfig, MeshConfig, ModelConfig, OptimConfig, WeightsDtype, embedded
+from v2v.config import (
+    DataConfig,
+    LogConfig,
+    MemoryName,
+    MeshConfig,
+    ModelConfig,
+    OptimConfig,
+    WeightsDtype,
+    embedded,
+    remat_places,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,10 @@ class Experiment:
       sets: folders of pairs written by `v2v synth`, or tables of your own pairs (CSV, JSON Lines, JSON, or a folder of clips), read as one.
       latents: folder of encoded pairs; "" is WORKDIR/latents.
       weights_dtype: type that the frozen base of an adapter's training is stored in (v2v/models/quantized.py); None for the model's own.
+      weights_memory: where the frozen base of an adapter's training is: on the devices, or in the host's memory, from which each block takes its own as it
+        runs (runtime/host_memory.py).
+      memory: kind of device that the run shall fit, an NVIDIA card by its GB or a TPU: what of `model.dit.remat`, `weights_dtype`, `weights_memory`,
+        `edit.micro` and `edit.optim.moments` isn't given is then the fastest that fits; "" takes them as they are.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
       pictures: folder of photographs that the autoencoder learns from beside rendered scenes; "" for scenes alone.
       cutouts: folder of pictures with alpha that move across the photographs; "" for none.
@@ -90,6 +104,8 @@ class Experiment:
     sets: tuple[str, ...] = ()
     latents: str = ""
     weights_dtype: WeightsDtype | None = None
+    weights_memory: Literal["device", "host"] = "device"
+    memory: Literal[""] | MemoryName = ""
     start: str = ""
     pictures: str = ""
     cutouts: str = ""
@@ -104,3 +120,12 @@ class Experiment:
             raise ValueError(
                 f'Experiment: expected trains "lora" with weights_dtype {self.weights_dtype}, which is for a frozen base, got "full"; leave one out'
             )
+        if self.weights_memory == "host" and self.trains == "full":
+            raise ValueError(
+                'Experiment: expected trains "lora" with weights_memory host, which is for a frozen base, got "full"; leave one out'
+            )
+
+
+def uses_host_memory(cfg: Experiment) -> bool:
+    """Return whether tensors or weights of the edit stage wait in the host's memory."""
+    return cfg.weights_memory == "host" or "host" in remat_places(cfg.model.dit.remat).values()

@@ -41,7 +41,7 @@ from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import pretrained
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.runtime import sharding
-from v2v.train import callbacks, loop, objectives
+from v2v.train import callbacks, loop, objectives, offload_check
 from v2v.train.config import Experiment
 from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
 from v2v.train.encode_dataset import check_latents, encode_plan
@@ -94,6 +94,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
             )
         cfg = _without_sentences(cfg)
     _check_adapter(cfg, published)
+    offload_check.check_offloading(cfg.model, cfg.weights_memory == "host")
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
     folder = _latents_folder(cfg, workdir)
     check_latents(cfg, published, tokenizer, folder)
@@ -104,7 +105,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     record_run(requested, workdir)  # not before: what was refused above may be given again with other values
     dit = _load_transformer(cfg, published, transformer)
-    objective = objectives.edit(cfg.model, cfg.region, data.recipes)
+    objective = objectives.edit(cfg.model, cfg.region, data.recipes, cfg.weights_memory == "host")
     frozen = None if cfg.trains == "full" else {"dit": dit}
     held_out, save_best = [], None
     if cfg.log.held_out_every:
@@ -368,7 +369,10 @@ def _load_transformer(
 ) -> Parameters:
     """Load the transformer, each leaf straight to its devices on the mesh; in float32 when it is to be trained."""
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
-    leaves = flatten_tree(parameter_store.abstract_parameters("dit", cfg.model, mesh, cfg.weights_dtype))
+    streams = cfg.weights_memory == "host"
+    leaves = flatten_tree(
+        parameter_store.abstract_parameters("dit", cfg.model, mesh, cfg.weights_dtype, streams)
+    )
     rounding = RoundingError()
     tree = wan.load_part(
         "dit", published.parts[transformer_part(transformer)], cfg.model, dtype="float32" if cfg.trains == "full" else None,

@@ -135,7 +135,7 @@ def text_to_video(cfg: ModelConfig, region: float = 0.0) -> Objective[ClipBatch,
 
 
 def edit(
-    cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = ()
+    cfg: ModelConfig, region: float = 0.0, recipes: Sequence[str] = (), streams: bool = False
 ) -> Objective[EditBatch, EditRows, EditSums]:
     """Return the objective of edits.
 
@@ -147,8 +147,9 @@ def edit(
       cfg: the model.
       region: extra weight of the cells that an edit changes.
       recipes: names that the batch's entry `recipe` indexes (loader.Stream.recipes).
+      streams: whether the kernels of the frozen transformer's blocks are in the host's memory (`DiT.streams`).
     """
-    dit, encoder = DiT(cfg.dit, cfg.condition), TextEncoder(cfg.text)
+    dit, encoder = DiT(cfg.dit, cfg.condition, streams), TextEncoder(cfg.text)
 
     def draw(key: jax.Array, batch: EditBatch) -> tuple[EditRows, EditSums]:
         tau, noise = _draw_noise(key, batch["target"], cfg)

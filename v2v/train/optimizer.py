@@ -15,6 +15,7 @@ import optax.contrib
 
 from v2v.config import OptimConfig
 from v2v.runtime import sharding
+from v2v.train import stored_moments
 
 
 def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
@@ -27,6 +28,12 @@ def build_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
             adam_b2=cfg.b2,
             weight_decay=cfg.weight_decay,
             muon_weight_dimension_numbers=_muon_axes,
+        )
+    elif cfg.moments != "float32":
+        update = optax.chain(
+            stored_moments.scale_by_adam(cfg.b1, cfg.b2, cfg.moments),
+            optax.add_decayed_weights(cfg.weight_decay, _is_matrix),
+            optax.scale_by_learning_rate(_schedule(cfg.peak_lr, cfg)),
         )
     else:
         update = optax.adamw(

@@ -22,14 +22,14 @@ from jax.sharding import Mesh, NamedSharding
 
 from v2v.data.batch import BatchSource, EditBatch, HostBatch, split_records
 from v2v.data.loader import Stream
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 from v2v.models.conditioning import count_tokens
-from v2v.runtime import flops, sharding
+from v2v.runtime import compiler_options, flops, sharding
 from v2v.runtime.interruptible import run_interruptible
 from v2v.train import callbacks, loop
 from v2v.train import optimizer as optimizer_lib
 from v2v.train.checkpointing import latest_step, wait_for_processes
-from v2v.train.config import Experiment, Stage
+from v2v.train.config import Experiment, Stage, uses_host_memory
 from v2v.train.objectives import Objective, Parameters
 from v2v.train.run_record import check_run
 from v2v.train.state import TrainState
@@ -105,7 +105,7 @@ def fit_stage(
             trained = sharding.place_tree(trained, sharding.tree_shardings(trained, mesh))
         state = jax.jit(create, out_shardings=places)(trained)
         if frozen is not None:
-            frozen = sharding.place_tree(frozen, sharding.tree_shardings(frozen, mesh))
+            frozen = sharding.place_tree(frozen, _frozen_shardings(frozen, mesh))
         if task.held_out:
             held_out = [_place_rows(mesh, split_records(rows)[0]) for rows in task.held_out]
             every = cfg.log.held_out_every
@@ -118,8 +118,9 @@ def fit_stage(
             # First, as previews take longer.
             hooks = (callbacks.HeldOutLoss(every, task.objective, frozen, held_out, best, probes), *hooks)
         step = train_step(
-            task.objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places
-        )
+            task.objective, optimizer, stage.optim.ema, seed=cfg.seed, micro=stage.micro, places=places,
+            compiler_options=_compiler_options(cfg, mesh),
+        )  # fmt: skip
         log_info(
             f"{name}: {stage.steps} steps of {stage.batch} on {mesh.size} {jax.default_backend()} devices"
         )
@@ -146,6 +147,28 @@ def fit_stage(
         )
 
 
+def _compiler_options(cfg: Experiment, mesh: Mesh) -> compiler_options.CompilerOptions:
+    """Return the compiler's options for the step, and log them; those that it doesn't know are told in a note."""
+    devices = list(mesh.devices.flat)
+    requested = compiler_options.training_options(devices, uses_host_memory(cfg))
+    options, unknown = compiler_options.supported_options(requested, [jax.local_devices()[0]])
+    if unknown:
+        note(f"the compiler doesn't know {', '.join(unknown)}; the step is compiled without")
+    if options:
+        log_info(f"compiler options of the step: {compiler_options.describe_options(options)}")
+    return options
+
+
+def _frozen_shardings(frozen: Parameters, mesh: Mesh) -> Any:
+    """Return the places of frozen weights on a mesh; those in the host's memory stay there."""
+
+    def place(x: Any, sharding: NamedSharding) -> NamedSharding:
+        kind = x.sharding.memory_kind if isinstance(x, jax.Array) else None
+        return sharding.with_memory_kind(kind) if kind == "pinned_host" else sharding
+
+    return jax.tree.map(place, frozen, sharding.tree_shardings(frozen, mesh))
+
+
 def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequence[str] = ()) -> None:
     """Check an experiment before any work: the mesh, the batch of every stage, settings that it does not read, and the run in its folder.
 
@@ -167,6 +190,10 @@ def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequen
         )
     check_held_out(cfg)
     callbacks.check_previews(cfg.log)
+    if cfg.weights_memory == "host":
+        raise InputError(
+            f"{cfg.name}: --weights-memory host is for the frozen base of published weights, this experiment has none; leave it out"
+        )
     mesh = sharding.make_mesh(**dataclasses.asdict(cfg.mesh))
     for name in stages:
         stage: Stage = getattr(cfg, name)

@@ -9,10 +9,11 @@ backbone; `objectives.edit` trains an adapter, {"lora", "embed"}, or a whole edi
 alike: arrays come sharded, and the table of runtime/sharding.py keeps them so.
 
 Gradient accumulation cuts a batch into `micro` parts and adds up their gradients. The loss of a part is divided by the sums of the whole
-batch, and noise and tau are drawn for all of it, so the parts together equal the whole batch up to rounding.
+batch, and noise and tau are drawn for all of it, so the parts together equal the whole batch up to rounding. On several devices each adds up the
+gradients of its own rows in float32; they are summed over devices, and so between slices, once in an update and not once in a part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -53,6 +54,7 @@ def train_step(
     seed: int = 0,
     micro: int = 1,
     places: Any = None,
+    compiler_options: Mapping[str, str | bool] | None = None,
 ) -> TrainStep[Batch]:
     """Return the train step of an objective.
 
@@ -66,13 +68,14 @@ def train_step(
       seed: of noise and tau.
       micro: parts that a batch is cut into.
       places: shardings of the state (`sharding.tree_shardings`); without them the compiler may choose others.
+      compiler_options: of this program (runtime/compiler_options.py).
 
     Raises:
       InputError: when traced, if the batch does not divide into `micro` parts.
     """
     out_shardings = {} if places is None else {"out_shardings": (places, None)}
 
-    @partial(jax.jit, donate_argnames="state", **out_shardings)
+    @partial(jax.jit, donate_argnames="state", compiler_options=dict(compiler_options or {}), **out_shardings)
     def step(state: TrainState, batch: Batch, frozen: Parameters | None = None) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         rows, sums = objective.draw(key, batch)
@@ -139,10 +142,18 @@ def _compute_gradients(
         raise InputError(f"batch: {b} doesn't divide into {micro} micro-batches; change one of them")
     # part i takes rows i, i + micro, ...: a batch split over devices stays where it is
     parts = jax.tree.map(lambda x: x.reshape(b // micro, micro, *x.shape[1:]).swapaxes(0, 1), rows)
+    groups = sharding.count_batch_groups(b // micro)
+    if groups > 1:
+        # [micro, groups, rows, ...]: the sums of a group stay on its devices.
+        parts = jax.tree.map(lambda x: x.reshape(micro, groups, -1, *x.shape[2:]), parts)
+        grad = jax.vmap(grad, in_axes=(None, None, 0, None), spmd_axis_name=sharding.BATCH_AXES)
 
     def add(total, part):
         return jax.tree.map(jnp.add, total, grad(trained, frozen, part, sums)), None
 
     shapes = jax.eval_shape(grad, trained, frozen, jax.tree.map(lambda x: x[0], parts), sums)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.scan(add, zeros, parts)[0]
+    if groups > 1:
+        parts, zeros = sharding.constrain_groups(parts, 1), sharding.constrain_groups(zeros, 0)
+    total = jax.lax.scan(add, zeros, parts)[0]
+    return total if groups == 1 else jax.tree.map(lambda x: x.sum(0), total)

@@ -26,7 +26,15 @@ class Kernel(Protocol):
     its name in `DiTConfig.backend`.
     """
 
-    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, length: int | None = None) -> jax.Array:
+    def __call__(
+        self,
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        length: int | None = None,
+        *,
+        tensor: str = "self_attention",
+    ) -> jax.Array:
         """Attend.
 
         Args:
@@ -34,6 +42,7 @@ class Kernel(Protocol):
           k: keys, [b, s, h, k].
           v: values, [b, s, h, k].
           length: number of keys that count, the rest being padding; None for all.
+          tensor: name under which the result and what its gradient needs are kept for the backward pass (rematerialization.py).
 
         Returns:
           [b, l, h, k], in the type of the values.

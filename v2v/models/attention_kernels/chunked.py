@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2v.array_types import Array, Float
+from v2v.models.rematerialization import keep
 from v2v.runtime.platform import target_platform
 
 # Queries and keys of a block: products large enough for their full rate, logits small enough for the processor's cache.
@@ -35,6 +36,8 @@ def attend(
     v: Float[Array, "b s h k"],
     length: int | None = None,
     block: int = BLOCK_SIZE,
+    *,
+    tensor: str = "self_attention",
 ) -> Float[Array, "b l h k"]:
     """Attend (see `Kernel`), within 2e-6 of the plain kernel in float32 and 2e-2 in bfloat16; differentiable in reverse mode only.
 
@@ -44,11 +47,12 @@ def attend(
       v: values.
       length: number of keys that count; None for all.
       block: largest number of queries or keys in a block.
+      tensor: as in `Kernel`.
     """
     b, tokens, h, width = q.shape
     k, v = k[:, :length], v[:, :length]
     blocks = _split_blocks(q, block), _split_blocks(k, block), _split_blocks(v, block)
-    out: jax.Array = _attend_blocks(*blocks, k.shape[1])
+    out: jax.Array = _attend_blocks(*blocks, k.shape[1], tensor)
     return out.reshape(b, h, -1, width)[:, :, :tokens].swapaxes(1, 2).astype(v.dtype)
 
 
@@ -57,15 +61,15 @@ def is_faster(q: jax.Array | jax.ShapeDtypeStruct, k: jax.Array | jax.ShapeDtype
     return q.shape[1] * k.shape[1] >= MIN_TOKENS**2
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _attend_blocks(
-    q: Float[Array, "g n r k"], k: Float[Array, "g j c k"], v: Float[Array, "g j c k"], keys: int
+    q: Float[Array, "g n r k"], k: Float[Array, "g j c k"], v: Float[Array, "g j c k"], keys: int, tensor: str
 ) -> Float[Array, "g n r k"]:
     """Attend with g heads, n blocks of r queries and j blocks of c keys, of which the first `keys` in all count; returns float32."""
-    return _forward(q, k, v, keys)[0]
+    return _forward(q, k, v, keys, tensor)[0]
 
 
-def _forward(q, k, v, keys):
+def _forward(q, k, v, keys, tensor):
     scale, (_, _, r, width) = q.shape[-1] ** -0.5, q.shape
 
     def head(qkv):
@@ -89,11 +93,12 @@ def _forward(q, k, v, keys):
 
         return jax.lax.map(queries, q)
 
-    out, lse = jax.lax.map(head, (q, k, v))
+    out, lse = (keep(x, tensor) for x in jax.lax.map(head, (q, k, v)))
     return out, (q, k, v, out, lse)
 
 
-def _backward(keys, residuals, d_out):
+def _backward(keys, tensor, residuals, d_out):
+    del tensor
     scale, dtype = residuals[0].shape[-1] ** -0.5, residuals[0].dtype
 
     def head(args):

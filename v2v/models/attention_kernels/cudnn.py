@@ -17,6 +17,8 @@ def attend(
     v: Float[Array, "b s h k"],
     length: int | None = None,
     implementation: Literal["xla", "cudnn"] = "cudnn",
+    *,
+    tensor: str = "self_attention",
 ) -> Float[Array, "b l h k"]:
     """Attend (see `Kernel`).
 
@@ -26,7 +28,9 @@ def attend(
       v: values.
       length: number of keys that count; None for all.
       implementation: "xla" runs the same call without cuDNN, for tests without a GPU.
+      tensor: without effect: rematerialization.py knows cuDNN's call by its primitive.
     """
+    del tensor
     lengths = None
     if length is not None and length < k.shape[1]:
         lengths = jnp.full(k.shape[:1], length, jnp.int32)

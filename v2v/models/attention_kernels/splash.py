@@ -6,7 +6,9 @@ A block is a multiple of 128 tokens and divides the padded length; among the mul
 that pads least is used (54,560 tokens: 61 blocks of 896, 0.2 % padding). Limits by chip (`BLOCK_LIMITS`):
 
     chip      queries  keys  at a time    VMEM's logits
-    v6e, v5p     2048  2048       1024          8 MiB      twice the queries: keys and values are read half as often; fewer, longer steps
+    v6e          2048  2048       1024          8 MiB      twice the queries: keys and values are read half as often; fewer, longer steps
+    v5p          1024  2048       1024          4 MiB      a kernel may take 16 MiB there, and training's, which also writes statistics, takes more
+                                                           from 1,536 queries on
     others       1024  1024       1024          4 MiB      v5e and v4, whose kernels get half of that memory
     backward     1024  1024       1024                     on every chip: two more blocks of logits are held
 
@@ -48,7 +50,10 @@ class BlockLimits:
 
 
 # By kind of device.
-BLOCK_LIMITS = {kind: BlockLimits(2048, 2048) for kind in ("TPU v6 lite", "TPU v6e", "TPU v5", "TPU v5p")}
+BLOCK_LIMITS = {
+    **{kind: BlockLimits(2048, 2048) for kind in ("TPU v6 lite", "TPU v6e")},
+    **{kind: BlockLimits(MAX_BLOCK, 2048) for kind in ("TPU v5", "TPU v5p")},
+}
 
 
 def attend(
@@ -58,6 +63,8 @@ def attend(
     length: int | None = None,
     limits: BlockLimits | None = None,
     interpret: bool = False,
+    *,
+    tensor: str = "self_attention",
 ) -> Float[Array, "b l h k"]:
     """Attend (see `Kernel`).
 
@@ -68,6 +75,7 @@ def attend(
       length: number of keys that count; None for all.
       limits: largest blocks; None for those of the chip.
       interpret: whether to run the kernel without a TPU, slowly: for tests.
+      tensor: as in `Kernel`.
     """
     from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
@@ -89,7 +97,12 @@ def attend(
     )  # fmt: skip
     mask = splash.MultiHeadMask([splash.FullMask((queries, keys))] * heads)
     kernel = splash.make_splash_mha(
-        mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        mask,
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+        residual_checkpoint_name=tensor,
     )
     segments = None
     if length < keys:
