@@ -105,6 +105,7 @@ setup(
         "v2v": ["py.typed", "*.pyi"],
         "v2v.app": ["*.js", "page/*"],
         "v2v.assets": ["*", "embedded/*"],
+        "v2v.experiments": ["embedded_film_vae/*"],
         "v2v.language": ["tables/*"],
         "v2v.evaluation": ["page/*"],
         "v2v.evaluation.sweep": ["published/*"],

@@ -74,6 +74,7 @@ class Experiment:
       memory: kind of device that the run shall fit, an NVIDIA card by its GB or a TPU: what of `model.dit.remat`, `weights_dtype`, `weights_memory`,
         `edit.micro` and `edit.optim.moments` isn't given is then the fastest that fits; "" takes them as they are.
       start: adapter of an earlier run to continue from, such as runs/NAME/lora.safetensors.
+      autoencoder: folder with the vae.safetensors and config.json of an earlier run's stage, taken in place of training it; "" trains it.
       pictures: folder of photographs that the autoencoder learns from beside rendered scenes; "" for scenes alone.
       cutouts: folder of pictures with alpha that move across the photographs; "" for none.
       adopt: go on with a run that was begun with another configuration.
@@ -107,6 +108,7 @@ class Experiment:
     weights_memory: Literal["device", "host"] = "device"
     memory: Literal[""] | MemoryName = ""
     start: str = ""
+    autoencoder: str = ""
     pictures: str = ""
     cutouts: str = ""
     adopt: bool = False

@@ -19,8 +19,8 @@ RECORD_FILE = "experiment.json"
 PREVIEW_LIST = "clips.json"
 # Fields that change neither the meaning of a checkpoint nor the batches that are drawn.
 ADJUSTABLE = (
-    "adopt", "cpu_devices", "data.threads", "latents", "log", "memory", "mesh", "model.dit.backend", "model.dit.remat", "name", "save_every",
-    "save_minutes", "snapshot_every", "weights", "weights_memory", "workers",
+    "adopt", "autoencoder", "cpu_devices", "data.threads", "latents", "log", "memory", "mesh", "model.dit.backend", "model.dit.remat", "name",
+    "save_every", "save_minutes", "snapshot_every", "weights", "weights_memory", "workers",
 )  # fmt: skip
 # The file of a stage that is not run again once it exists.
 FINISHED = {"vae": "vae/vae.safetensors", "text": "text/text.safetensors", "base": "base/base.safetensors"}

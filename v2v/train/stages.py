@@ -8,6 +8,7 @@ arguments: an experiment says where they come from.
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from v2v.data import buckets as buckets_lib
 from v2v.data import latent_cache, loader, transforms
 from v2v.data.batch import BatchSource, EditExample
 from v2v.data.pair import Pair
+from v2v.errors import InputError, note
 from v2v.models import initialization
 from v2v.models.autoencoder import VAE
 from v2v.models.detail_network import DetailNetwork
@@ -84,13 +86,15 @@ def train_autoencoder(
     """Train the autoencoder on clips and measure the statistics of its latents.
 
     Args:
-      cfg: the experiment; its `vae` stage is run.
+      cfg: the experiment; its `vae` stage is run, or its `autoencoder` taken.
       clips: uint8 [b, T, H, W, 3] batches; iterated once for training and once for the statistics.
       folder: folder of the stage, which ends with vae.safetensors and config.json.
       statistics_batches: batches of clips that the statistics are taken from.
     """
     result, config = folder / "vae.safetensors", cfg.model
-    if not result.exists():
+    if not result.exists() and cfg.autoencoder:
+        _take_autoencoder(cfg, folder)
+    elif not result.exists():
         module = VAE(config.vae)
         sample = np.zeros((1, config.frames, config.height, config.width, 3), np.float32)
         params = jax.jit(module.init)(jax.random.key(cfg.seed), sample)["params"]
@@ -105,6 +109,33 @@ def train_autoencoder(
         native.save_config(folder / "config.json", config)
         native.save_parameters(result, {"vae": params})
     return Autoencoder(native.load_parameters(result)["vae"], native.load_config(folder / "config.json"))
+
+
+def _take_autoencoder(cfg: Experiment, folder: Path) -> None:
+    """Copy the result of an earlier run's stage to the folder of the stage.
+
+    Raises:
+      InputError: no such files, or an autoencoder of another size.
+    """
+    source = Path(cfg.autoencoder)
+    for name in ("config.json", "vae.safetensors"):
+        if not (source / name).is_file():
+            raise InputError(
+                f"--autoencoder: expected a folder with config.json and vae.safetensors, {source / name} doesn't exist"
+            )
+    taken = dataclasses.replace(native.load_config(source / "config.json").vae, mean=(), std=())
+    wanted = dataclasses.replace(cfg.model.vae, mean=(), std=())
+    if taken != wanted:
+        raise InputError(
+            f'--autoencoder {source}: expected {wanted}, got {taken}; --autoencoder "" trains one'
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / "config.json", folder / "config.json")
+    # Last and in one step, since this file says that the stage is done.
+    partial = folder / "vae.safetensors.partial"
+    shutil.copyfile(source / "vae.safetensors", partial)
+    partial.replace(folder / "vae.safetensors")
+    note(f"vae: the trained autoencoder in {source} is taken")
 
 
 def train_detail(
