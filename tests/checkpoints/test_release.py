@@ -82,7 +82,7 @@ def test_the_card_tells_base_schedule_and_licences(release):
     assert 'base_model: "Wan-AI/Wan2.2-TI2V-5B-Diffusers"' in head and "license: other" in head
     for line in (
         '--lora pytorch_lora_weights.safetensors --size 832x480x81', "| CC-BY-4.0 | 12 |", "| not stated | 7 |", "Apache-2.0",
-        "| rank | 32 |", "| scale | 0.5, ", "0.1234 at step 1500", "- remove the dog", "81 x 480 x 832: 15",
+        "| rank | 32 |", "(self_attn\\|cross_attn)", "| scale | 0.5, ", "0.1234 at step 1500", "- remove the dog", "81 x 480 x 832: 15",
     ):  # fmt: skip
         assert line in text, line
 

@@ -152,7 +152,7 @@ def format_card(other: str, sampling: SamplingConfig, config: ModelConfig, facts
             " updates alone, which don't see the source. Noise levels, guidance and shift are stored in the headers.", "",
             *(["Instructions that it was trained on:", "", *examples, ""] if examples else []),
             "## Training", "",
-            "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows), "",
+            "| | |", "|---|---|", *(f"| {key} | {_escape_cell(value)} |" for key, value in rows), "",
             "## Licences", "",
             f"The base model: {base_licence}. The training pairs, as their sets state it:", "",
             "| licence | pairs |", "|---|---|", *licences, "",
@@ -161,6 +161,11 @@ def format_card(other: str, sampling: SamplingConfig, config: ModelConfig, facts
             "Not evaluated beyond the held-out loss unless its owner says so here. `v2v eval` compares editors.", "",
         ]
     )  # fmt: skip
+
+
+def _escape_cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table, in which a bar ends the cell even in code."""
+    return text.replace("|", "\\|")
 
 
 def _file_name(folder: Path) -> str:

@@ -215,6 +215,7 @@ def compile_step(
 ) -> None:
     """Compile the step for every batch shape of the stream, so that one that does not compile fails before the first step."""
     start, compiled_shapes = time.perf_counter(), set()
+    log_info("compiling the step for every shape of batch; nothing is trained meanwhile")
     for kind in data.kinds:
         batch = _place_rows(mesh, split_records(kind[0])[0])
         shapes = loop.batch_shapes(batch)
