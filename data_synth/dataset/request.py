@@ -172,9 +172,10 @@ class SynthRequest:
                 "edits: image gives one-frame pairs, which can't share a set with longer ones; "
                 "ask for it alone with --frames 1, or for lift"
             )
-        if self.sources.fps and not self.sources.clips:
+        has_clips = self.sources.clips or any(name != "captions" for name, _ in self.sources.sets)
+        if self.sources.fps and not has_clips:
             raise InputError(
-                "--fps: expected --clips, whose frames it chooses, got none; add them or leave it out"
+                "--fps: expected --clips or --import, whose frames it chooses, got none; add them or leave it out"
             )
         if not 0 <= self.sources.fps <= 1000:
             raise InputError(

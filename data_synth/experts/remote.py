@@ -196,12 +196,14 @@ class CommandExpert(_ExternalExpert):
             folder / f"{i}.mp4",
             folder / f"{i}.answer.{'json' if self.spec.gives_text else 'mp4'}",
         )
-        mask_path, reference_path = folder / f"{i}.mask.mp4", folder / f"{i}.reference.png"
+        # Exact, as what lies outside a mask must stay.
+        mask_path, reference_path = folder / f"{i}.mask.mkv", folder / f"{i}.reference.png"
         target_path, info_path = folder / f"{i}.target.mp4", folder / f"{i}.info.json"
         fps = job.fps or float(DEFAULT_FPS)
         codec.write_video(codec.Video.from_array(job.clip, fps), clip_path)
         if job.mask is not None:
-            codec.write_video(codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1), fps), mask_path)
+            mask = codec.Video.from_array(np.repeat(job.mask[..., None], 3, -1), fps)
+            codec.write_video(mask, mask_path, codec="ffv1")
         if job.target is not None:
             codec.write_video(codec.Video.from_array(job.target, fps), target_path)
         if job.reference is not None:

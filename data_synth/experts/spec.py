@@ -20,8 +20,9 @@
     kind = "python"                      # python: call = "package.module:function" in a process of its own
                                          # command: command = ["prog", "{jobs}", "{answers}"] (.npz, a batch) or
                                          #          ["prog", "{clip}", "{answer}", "{prompt}"] (.mp4, one clip;
-                                         #          also {mask}, {reference}, {target}, {seed}, {fps}, {frames}, {width},
-                                         #          {height} and {info}, a JSON file of these); roles that write: .json
+                                         #          also {mask}, lossless FFV1 in .mkv, {reference}, {target}, {seed}, {fps},
+                                         #          {frames}, {width}, {height} and {info}, a JSON file of these); roles that
+                                         #          write: .json
                                          # http: url = "http://host:port/path", POST .npz -> .npz;
                                          #       token = "NAME" sends that environment variable as a bearer token
                                          # chat: url = "http://host:port/v1" of an OpenAI-compatible service that sees

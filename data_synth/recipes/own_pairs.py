@@ -38,6 +38,7 @@ class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
     Attributes:
       table: The rows, unusable ones included.
       license: License of rows that state none.
+      fps: Rate at which clips are read; 0 for their own.
 
     Raises:
       InputError: No row can be used.
@@ -45,6 +46,7 @@ class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
 
     table: PairTable
     license: str = "unknown"
+    fps: float = 0.0
 
     def __post_init__(self):
         if not self.table.pairs:
@@ -103,6 +105,8 @@ class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
             still = self._cut_pair(row, clips, seed, 1, height, width)
             lifted = lift.lift_still(still, build_rng(seed, "move"), T, H, W)
             return dataclasses.replace(lifted, recipe=NAME)
+        if self.fps:
+            clips = clips.resample(self.fps)
         if clips.count < T:
             raise UnusablePairError("shorter than the clip", f"{clips.count} frames of {T}")
         return self._cut_pair(row, clips, seed, T, H, W)
@@ -199,7 +203,7 @@ def _fit_mask(mask: np.ndarray, H: int, W: int) -> np.ndarray:
 
 
 def _build_own_pairs(sources: Sources) -> OwnPairsRecipe:
-    return OwnPairsRecipe(read_table(sources.set_path(NAME)), sources.license)
+    return OwnPairsRecipe(read_table(sources.set_path(NAME)), sources.license, sources.fps)
 
 
 FAMILY = RecipeFamily(

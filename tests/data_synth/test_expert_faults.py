@@ -16,6 +16,7 @@ from data_synth.experts import protocol, spec, wire
 from data_synth.experts.wire import Job
 from tests.data_synth.example_experts import clip, reasons, toml
 from v2v.errors import InputError
+from v2v.video import video as codec
 
 
 @pytest.fixture
@@ -120,18 +121,21 @@ def test_command_faults(tmp_path):
 def test_command_on_video_files(tmp_path):
     script = tmp_path / "copy.py"
     script.write_text(
-        "import shutil, sys\nassert sys.argv[3] == 'make it {blue}' and sys.argv[4].endswith('.mask.mp4')\n"
+        "import os, shutil, sys\nassert sys.argv[3] == 'make it {blue}'\n"
         "shutil.copy(sys.argv[1], sys.argv[2])\n"
+        "shutil.copy(sys.argv[4], os.path.join(os.path.dirname(sys.argv[0]), os.path.basename(sys.argv[4])))\n"
     )
     command = f'["{sys.executable}", "{script}", "{{clip}}", "{{answer}}", "{{prompt}}", "{{mask}}"]'
     path = toml(tmp_path, f'kind = "command"\ncommand = {command}\nbatch = 2\nretries = 0\n')
-    jobs = [
-        Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", clip(255, 3, 33, 47)[..., 0]) for i in range(2)
-    ]
+    masks = np.where(np.random.default_rng(0).random((2, 3, 33, 47)) < 0.5, 255, 0).astype(np.uint8)
+    jobs = [Job(clip(60 + 40 * i, 3, 33, 47), "make it {blue}", mask) for i, mask in enumerate(masks)]
     clips = protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), jobs)
     assert reasons(clips) == ["clip", "clip"]
     for job, answer in zip(jobs, clips, strict=True):
         assert np.abs(answer.astype(int) - job.clip).max() <= 4  # H.264 on the way
+    for i, mask in enumerate(masks):  # which come as they are, down to single pixels
+        received = codec.read_video(tmp_path / f"{i}.mask.mkv").frames
+        np.testing.assert_array_equal(np.asarray(received), np.repeat(mask[..., None], 3, -1))
 
 
 class Faulty(BaseHTTPRequestHandler):

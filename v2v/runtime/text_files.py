@@ -24,7 +24,7 @@ def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(_explain_encoding(path, error)) from None
+        raise encoding_error(path, error.object[error.start], error.start) from None
     except OSError as error:
         raise InputError(
             f"{path}: expected a text file, got {(error.strerror or str(error)).lower()}; check the path and its permissions"
@@ -46,14 +46,14 @@ def open_csv(path: str | Path) -> Iterator[TextIO]:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             yield file
     except UnicodeDecodeError as error:
-        raise InputError(_explain_encoding(path, error)) from None
+        raise encoding_error(path, error.object[error.start], error.start) from None
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: expected a CSV file, got {error}; save it as CSV in UTF-8") from None
 
 
-def _explain_encoding(path: str | Path, error: UnicodeDecodeError) -> str:
-    byte = f"0x{error.object[error.start]:02x}"
-    return f"{path}: expected text in UTF-8, got byte {byte} at {error.start}; save it as UTF-8"
+def encoding_error(path: str | Path, byte: int, place: int) -> InputError:
+    """Return the error of a file that is not UTF-8, with the first byte that isn't and its place."""
+    return InputError(f"{path}: expected text in UTF-8, got byte 0x{byte:02x} at {place}; save it as UTF-8")
 
 
 def is_unicode(text: str) -> bool:

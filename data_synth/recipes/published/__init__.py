@@ -5,7 +5,6 @@ There is one file for each set, which says where its layout is documented and fi
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 from data_synth.recipes.base import Recipe, RecipeFamily, RecipeInfo, join_names
 from data_synth.recipes.published.ditto import ditto
@@ -17,11 +16,11 @@ from data_synth.recipes.published.rows import PublishedRecipe
 from data_synth.recipes.published.senorita import senorita
 from data_synth.recipes.sources import Sources
 
-# 2: source and target are matched in time; damaged files give no pair.
-VERSION = "2"
+# 2: source and target are matched in time; damaged files give no pair. 3: the rate of clips is recorded.
+VERSION = "3"
 
-# Recipe name → function (folder) → recipe.
-PUBLISHED: dict[str, Callable[[str | Path], PublishedRecipe]] = {
+# Recipe name → function (folder, rate of clips) → recipe.
+PUBLISHED: dict[str, Callable[..., PublishedRecipe]] = {
     "senorita": senorita,
     "ditto": ditto,
     "insvie": insvie,
@@ -32,7 +31,7 @@ PUBLISHED: dict[str, Callable[[str | Path], PublishedRecipe]] = {
 
 
 def _build_published(name: str, sources: Sources) -> Recipe:
-    return PUBLISHED[name](sources.set_path(name))
+    return PUBLISHED[name](sources.set_path(name), sources.fps)
 
 
 FAMILY = RecipeFamily(

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_synth.recipes.published.metadata_files import CsvRecords, Joined, JsonList
 from data_synth.recipes.published.rows import (
+    ParsedRows,
     PublishedRecipe,
     Row,
-    build_rows,
     find_metadata,
     first_existing,
     parse_fields,
-    read_csv,
-    read_json,
 )
 
 LICENSE = "CC-BY-NC-SA-4.0"
@@ -28,8 +27,8 @@ JSON_KEYS = ("source_path", "edited_path", "instruction")
 COLUMNS = ("vace_video", "video", "prompt")
 
 
-def ditto(root: str | Path) -> PublishedRecipe:
-    """Return the set in folder `root`, from its JSON metadata or, without that, its CSVs."""
+def ditto(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
+    """Return the set in folder `root`, from its JSON metadata or, without that, its CSVs; clips are read at `fps`, 0 for their own."""
     root, rows = Path(root), []
     for path in find_metadata(root, "training_metadata/*.json", "csvs_for_DiffSynth/*.csv"):
         keys = JSON_KEYS if path.suffix == ".json" else COLUMNS
@@ -38,8 +37,9 @@ def ditto(root: str | Path) -> PublishedRecipe:
             source, edited, text = parse_fields(item, *keys)
             return Row(_find_file(root, source), _find_file(root, edited), text, edit)
 
-        rows += build_rows(path, read_json(path) if keys is JSON_KEYS else read_csv(path, keys), row)
-    return PublishedRecipe("Ditto-1M", LICENSE, tuple(rows))
+        items = JsonList(path) if keys is JSON_KEYS else CsvRecords(path, keys)
+        rows.append(ParsedRows(path, items, row))
+    return PublishedRecipe("Ditto-1M", LICENSE, Joined(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:

@@ -14,15 +14,14 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from data_synth.recipes.published.metadata_files import Joined, JsonList, abbreviate
 from data_synth.recipes.published.rows import (
     MalformedRowError,
+    ParsedRows,
     PublishedRecipe,
     Row,
-    abbreviate,
-    build_rows,
     first_existing,
     parse_fields,
-    read_json,
 )
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -38,14 +37,13 @@ PARTS = (
 )
 
 
-def gpt_image_edit(root: str | Path) -> PublishedRecipe:
+def gpt_image_edit(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
     """Return the set in folder `root`: the parts its data.txt names, or those of the README whose annotation is there."""
     root, rows = Path(root), []
     for pictures, annotation in _find_parts(root):
-        rows += build_rows(
-            annotation, read_json(annotation), functools.partial(_parse_row, pictures, annotation.stem)
-        )
-    return PublishedRecipe("GPT-Image-Edit-1.5M", LICENSE, tuple(rows))
+        parse = functools.partial(_parse_row, pictures, annotation.stem)
+        rows.append(ParsedRows(annotation, JsonList(annotation), parse))
+    return PublishedRecipe("GPT-Image-Edit-1.5M", LICENSE, Joined(rows), fps)
 
 
 def _parse_row(pictures: Path, edit: str, item: dict) -> Row:

@@ -11,32 +11,30 @@ the row's subfolder, the source in the other folder beside the CSV that holds th
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from data_synth.recipes.published.metadata_files import CsvRows, Joined
 from data_synth.recipes.published.rows import (
     MalformedRowError,
+    ParsedRows,
     PublishedRecipe,
     Row,
-    build_rows,
     find_metadata,
     first_existing,
 )
-from v2v.runtime import text_files
 
 LICENSE = "unknown"
 COLUMNS = 5
 
 
-def insvie(root: str | Path) -> PublishedRecipe:
-    """Return the set in folder `root`: every CSV in it."""
+def insvie(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
+    """Return the set in folder `root`: every CSV in it; clips are read at `fps`, 0 for their own."""
     root, rows = Path(root), []
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     for path in find_metadata(root, "*.csv"):
-        with text_files.open_csv(path) as file:
-            header, *lines = [line for line in csv.reader(file) if line] or [[]]  # a blank line is no row
+        lines = CsvRows(path, ",")
 
-        def row(line: list[str], max_fields: int = max(COLUMNS, len(header))) -> Row:
+        def row(line: list[str], max_fields: int = max(COLUMNS, len(lines.names))) -> Row:
             if not COLUMNS <= len(line) <= max_fields:
                 raise MalformedRowError(
                     "expected source video name, source caption, instruct, edit caption, edit subfolder name; "
@@ -46,5 +44,5 @@ def insvie(root: str | Path) -> PublishedRecipe:
             source = first_existing([f / name for f in folders if f.name != edited] or [root / name])
             return Row(source, root / edited / name, text, "edit", source_caption, target_caption)
 
-        rows += build_rows(path, lines, row)
-    return PublishedRecipe("InsViE-1M", LICENSE, tuple(rows))
+        rows.append(ParsedRows(path, lines, row))
+    return PublishedRecipe("InsViE-1M", LICENSE, Joined(rows), fps)

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_synth.recipes.published.metadata_files import CsvRecords, Joined
 from data_synth.recipes.published.rows import (
+    ParsedRows,
     PublishedRecipe,
     Row,
-    build_rows,
     find_metadata,
     first_existing,
     parse_fields,
-    read_csv,
 )
 
 LICENSE = "CC-BY-NC-4.0"
 COLUMNS = ("video", "original_video", "prompt")
 
 
-def openve(root: str | Path) -> PublishedRecipe:
-    """Return the set in folder `root`: every CSV in it or in its metadata folders."""
+def openve(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
+    """Return the set in folder `root`: every CSV in it or in its metadata folders; clips are read at `fps`, 0 for their own."""
     root, rows = Path(root), []
     for path in find_metadata(root, "*.csv", "*/*.csv"):
 
@@ -36,8 +36,8 @@ def openve(root: str | Path) -> PublishedRecipe:
             edited, source, text = parse_fields(item, *COLUMNS)
             return Row(_find_file(root, source), _find_file(root, edited), text, edit)
 
-        rows += build_rows(path, read_csv(path, COLUMNS), row)
-    return PublishedRecipe("OpenVE-3M", LICENSE, tuple(rows))
+        rows.append(ParsedRows(path, CsvRecords(path, COLUMNS), row))
+    return PublishedRecipe("OpenVE-3M", LICENSE, Joined(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:

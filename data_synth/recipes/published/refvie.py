@@ -12,16 +12,20 @@ Reference pictures stay in the parquet files until a row is asked for. Reading t
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from data_synth.recipes.published.metadata_files import CsvRecords, Joined
 from data_synth.recipes.published.rows import (
+    ParsedRows,
     PublishedRecipe,
     Row,
-    build_rows,
     find_metadata,
     parse_fields,
-    read_csv,
 )
 from v2v.errors import InputError
 
@@ -29,17 +33,14 @@ LICENSE = "CC-BY-NC-SA-4.0"
 _COLUMNS = ("prompt", "src_video", "tgt_video")
 
 
-def refvie(root: str | Path) -> PublishedRecipe:
-    """Return the set in folder `root`, from its parquet chunks or, without them, its CSVs."""
+def refvie(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
+    """Return the set in folder `root`, from its parquet chunks or, without them, its CSVs; clips are read at `fps`, 0 for their own."""
     root, rows = Path(root), []
     for path in find_metadata(root, "refvie_477k/chunk_*.parquet", "chunk_*.parquet", "*.csv"):
-        if path.suffix == ".parquet":
-            rows += _read_chunk(path, root)
-        else:
-            rows += build_rows(
-                path, read_csv(path, (*_COLUMNS, "ref_image")), functools.partial(_parse_row, root)
-            )
-    return PublishedRecipe("RefVIE", LICENSE, tuple(rows))
+        is_chunk = path.suffix == ".parquet"
+        items = _ParquetRows(path) if is_chunk else CsvRecords(path, (*_COLUMNS, "ref_image"))
+        rows.append(ParsedRows(path, items, functools.partial(_parse_row, root)))
+    return PublishedRecipe("RefVIE", LICENSE, Joined(rows), fps)
 
 
 def _parse_row(root: Path, item: dict) -> Row:
@@ -48,20 +49,41 @@ def _parse_row(root: Path, item: dict) -> Row:
     return Row(root / source, root / target, text, "reference", reference=reference)
 
 
-def _read_chunk(path: Path, root: Path) -> list[Row]:
-    file = _open_parquet(path)
-    missing = {*_COLUMNS, "ref_image_bytes"} - set(file.schema_arrow.names)
-    if missing:
-        raise InputError(
-            f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
-        )
-    items = (
-        {**item, "picture": functools.partial(_read_picture, path, group, i)}
-        for group in range(file.num_row_groups)
-        for i, item in enumerate(file.read_row_group(group, columns=list(_COLUMNS)).to_pylist())
-    )
+class _ParquetRows(Sequence[dict[str, Any]]):
+    """The rows of a parquet file, without their pictures, which are read by what "picture" holds."""
+
+    def __init__(self, path: Path):
+        """Pass through the file.
+
+        Raises:
+          InputError: It is no parquet file with the columns, or its texts are not UTF-8.
+        """
+        file = _open_parquet(path)
+        missing = {*_COLUMNS, "ref_image_bytes"} - set(file.schema_arrow.names)
+        if missing:
+            raise InputError(
+                f"{path}: expected columns {', '.join(sorted(missing))}, got {', '.join(file.schema_arrow.names)}"
+            )
+        self._path = path
+        counts = [len(_read_texts(path, group)) for group in range(file.num_row_groups)]
+        self._ends = list(itertools.accumulate(counts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        """Return a row by its number."""
+        group = bisect.bisect_right(self._ends, index)
+        i = index - (self._ends[group - 1] if group else 0)
+        texts = _read_texts(self._path, group)[i]
+        return {**texts, "picture": functools.partial(_read_picture, self._path, group, i)}
+
+
+@functools.lru_cache(maxsize=2)
+def _read_texts(path: Path, group: int) -> list[dict[str, Any]]:
+    """Return the texts of a group of rows."""
     try:
-        return build_rows(path, items, functools.partial(_parse_row, root))
+        return _open_parquet(path).read_row_group(group, columns=list(_COLUMNS)).to_pylist()
     except (OSError, ValueError) as error:  # also of text that is not UTF-8
         raise InputError(f"{path}: expected a parquet file, got {error}; fetch it again") from None
 

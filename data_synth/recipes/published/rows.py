@@ -1,6 +1,6 @@
 """The recipe of a published set: rows of its metadata become pairs.
 
-metadata file → rows → **pair**. A row names two files and an instruction. The frames of both videos are matched in time
+metadata file → `metadata_files.py` → rows → **pair**. A row names two files and an instruction. The frames of both videos are matched in time
 (`v2v/video/clip_pair.py`), scaled to cover the frame and cropped alike; pictures are lifted by one camera move (`camera_move.py`). Published sets carry
 no masks: the mask says "anywhere". A row which is malformed, whose file is missing, unreadable, too short, or whose two
 sides differ in shape fails alone, with that reason.
@@ -8,7 +8,6 @@ sides differ in shape fails alone, with that reason.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from data_synth import footage as cl
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import FileRecipe, SingleSeedRecipe
+from data_synth.recipes.published.metadata_files import abbreviate
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -30,9 +30,6 @@ from v2v.runtime import text_files
 from v2v.video import clip_pair, decoder
 from v2v.video import video as codec
 from v2v.video.clip_pair import UnusablePairError
-
-# Instructions and captions of some sets are long.
-csv.field_size_limit(1 << 24)
 
 
 class MalformedRowError(ValueError):
@@ -72,6 +69,7 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
       name: Name of the set, for the provenance.
       license: License of the set, for the provenance.
       table: The rows, unusable ones included.
+      fps: Rate at which clips are read; 0 for their own.
 
     Raises:
       InputError: No row can be used.
@@ -79,13 +77,15 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
 
     name: str
     license: str
-    table: tuple[Row, ...]
+    table: Sequence[Row]
+    fps: float = 0.0
 
     def __post_init__(self):
-        rejections = [row.rejection for row in self.table if row.rejection]
-        if rejections and len(rejections) == len(self.table):  # not a slip: the layout is another one
+        if self.rows and all(row.rejection for row in self.table):  # not a slip: the layout is another one
+            rejection = self.table[0].rejection
+            assert rejection is not None, "all rows are unusable"
             raise InputError(
-                f"{self.name}: expected a usable row among {self.rows}, got none; {rejections[0].reason}"
+                f"{self.name}: expected a usable row among {self.rows}, got none; {rejection.reason}"
             )
 
     @property
@@ -95,7 +95,8 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
 
     def source_file(self, row: int) -> Path | None:
         """Return the clip or picture before the edit, None where a row has none."""
-        return None if row >= self.rows or self.table[row].rejection else self.table[row].source
+        item = self.table[row] if row < self.rows else None
+        return None if item is None or item.rejection else item.source
 
     def __call__(self, seed: int, T: int, H: int, W: int) -> Pair | Rejected:
         """Return the pair of a row, or why it gives none."""
@@ -130,7 +131,11 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
             )
         except UnusablePairError:
             return Rejected("source and target differ in length")
-        n = len(matched.times)
+        source_numbers, target_numbers, fps = matched.source_numbers, matched.target_numbers, matched.fps
+        if self.fps and not pictures:
+            chosen = cl.resample_indices(matched.times, float(matched.times[-1]) + 1 / matched.fps, self.fps)
+            source_numbers, target_numbers, fps = source_numbers[chosen], target_numbers[chosen], self.fps
+        n = len(source_numbers)
         if n < T and not pictures:
             return Rejected("shorter than the clip")
         first = 0 if pictures else int(build_rng(seed, "footage").integers(n - T + 1))
@@ -138,7 +143,7 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
         height, width = camera_move.picture_size(h, w, H, W) if pictures else (H, W)
         source, target = (
             cl.select_frames(video, numbers[span].tolist(), height, width)
-            for video, numbers in ((source, matched.source_numbers), (target, matched.target_numbers))
+            for video, numbers in ((source, source_numbers), (target, target_numbers))
         )
         caption = row.source_caption or ("a picture" if pictures else "a video")
         pair = Pair(
@@ -157,63 +162,39 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
                 "set": self.name,
                 "source": row.source.name,
                 "target": row.target.name,
-                "first_frame": int(matched.source_numbers[first]),
+                **({} if pictures else {"fps": round(fps, 6)}),
+                "first_frame": int(source_numbers[first]),
                 "license": self.license,
             },
         )
         return lift.lift_still(pair, build_rng(seed, "move"), T, H, W) if pictures else pair
 
 
-def build_rows(path: Path, items: Iterable, make: Callable[[Any], Row]) -> list[Row]:
-    """Return a row for every item of a metadata file.
+class ParsedRows(Sequence[Row]):
+    """The rows of a metadata file, each parsed when it is asked for."""
 
-    Args:
-      path: The file, for the reasons of rejection.
-      items: Its items.
-      make: Makes the row of an item. Where it raises MalformedRowError, the row says so and where that was.
-    """
-    rows = []
-    for number, item in enumerate(items, 1):
+    def __init__(self, path: Path, items: Sequence[Any], parse: Callable[[Any], Row]):
+        """Take the items of a file.
+
+        Args:
+          path: The file, for the reasons of rejection.
+          items: Its items.
+          parse: Makes the row of an item. Where it raises MalformedRowError, the row says so and where that was.
+        """
+        self._path, self._items, self._parse = path, items, parse
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Row:
+        """Return a row by its number."""
+        item = self._items[index]
         try:
-            rows.append(make(item))
+            return self._parse(item)
         except (MalformedRowError, OSError) as error:  # OSError: of a path that can't be one
-            reason = text_files.escape_invalid(f"malformed row: {path.name}, row {number}: {error}")
-            rejection = Rejected(reason)
-            rows.append(Row(Path(), Path(), "", rejection=rejection))
-    return rows
-
-
-def read_json(path: Path) -> list:
-    """Return the list in a JSON file, its items unchecked.
-
-    Raises:
-      InputError: The file holds something else.
-    """
-    text = text_files.read_text(path)
-    try:
-        rows = text_files.parse_json(text)
-    except ValueError as error:
-        raise InputError(f"{path}: expected a JSON list, got {error}") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
-    return rows
-
-
-def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file with at least these columns, separated by commas, semicolons or tabs as its header is.
-
-    Raises:
-      InputError: It has other columns.
-    """
-    with text_files.open_csv(path) as file:
-        header = file.readline()
-        delimiter = max(",;\t", key=header.count)
-        names = next(csv.reader([header], delimiter=delimiter), [])
-        if not set(columns) <= set(names):
-            raise InputError(
-                f"{path}: expected columns {', '.join(columns)}, got {abbreviate(names) if names else 'none'}"
-            )
-        yield from csv.DictReader(file, names, delimiter=delimiter)
+            place = f"{self._path.name}, row {index + 1}"
+            reason = text_files.escape_invalid(f"malformed row: {place}: {error}")
+            return Row(Path(), Path(), "", rejection=Rejected(reason))
 
 
 def parse_fields(row: Any, *keys: str) -> Iterator[str]:
@@ -241,12 +222,6 @@ def parse_fields(row: Any, *keys: str) -> Iterator[str]:
                 f"{key}: expected text, got half a character in {json.dumps(row[key])[:60]}"
             )
         yield row[key].strip()
-
-
-def abbreviate(value: Any) -> str:
-    """Return a value as JSON, so that null is called null; cut to a line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def find_metadata(root: Path, *patterns: str) -> list[Path]:

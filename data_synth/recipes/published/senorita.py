@@ -14,23 +14,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_synth.recipes.published.metadata_files import Joined, JsonList
 from data_synth.recipes.published.rows import (
     MalformedRowError,
+    ParsedRows,
     PublishedRecipe,
     Row,
-    build_rows,
     find_metadata,
     first_existing,
     parse_fields,
-    read_json,
 )
 
 LICENSE = "see the set's terms"
 INSTRUCTIONS = ("instruction", "enhanced_instruction", "edit_instruction", "prompt")
 
 
-def senorita(root: str | Path) -> PublishedRecipe:
-    """Return the set in folder `root`: every JSON list in it."""
+def senorita(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
+    """Return the set in folder `root`: every JSON list in it; clips are read at `fps`, 0 for their own."""
     root, rows = Path(root), []
     for path in find_metadata(root, "updated_data_*.json", "*.json"):
 
@@ -47,8 +47,8 @@ def senorita(root: str | Path) -> PublishedRecipe:
             (text,) = parse_fields(item, key)
             return Row(_find_file(root, source), _find_file(root, target), text, task)
 
-        rows += build_rows(path, read_json(path), row)
-    return PublishedRecipe("Senorita-2M", LICENSE, tuple(rows))
+        rows.append(ParsedRows(path, JsonList(path), row))
+    return PublishedRecipe("Senorita-2M", LICENSE, Joined(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:
