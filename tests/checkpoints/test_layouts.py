@@ -5,14 +5,16 @@ import shutil
 import struct
 from pathlib import Path
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
 from tests.checkpoints import small_models, torch_files
 from tests.parity import tiny
-from v2v.checkpoints import hub, hub_files, model_folder, part_files, safetensors_file, wan
+from v2v.checkpoints import hub, hub_files, model_folder, part_files, safetensors_file, torch_file, wan
 from v2v.checkpoints.tensor_files import TensorFiles
+from v2v.checkpoints.tensor_slot import TensorSlot
 from v2v.checkpoints.torch_file import read_torch_file
 from v2v.cli import main
 from v2v.errors import InputError, collect_notes
@@ -298,19 +300,44 @@ def test_relatives_in_one_file_are_named(tmp_path, extra, words):
 
 
 def test_relatives_whose_transformer_has_another_name(tmp_path):
-    """Kiwi-Edit's training checkpoint, and a distilled one of torch.save under `generator`."""
+    """Kiwi-Edit's training checkpoint."""
     kiwi = {f"dit.{n}": x for n, x in tiny.tensors("dit", CFG, "original").items()}
     kiwi["vae_condition.patch_embedding.weight"] = np.zeros(1, np.float32)
     safetensors_file.write_safetensors(tmp_path / "kiwi.safetensors", kiwi)
     with pytest.raises(InputError, match="is Kiwi-Edit"):
         model_folder.read_model_folder(tmp_path)
-    (tmp_path / "kiwi.safetensors").unlink()
-    wrap = b"}(" + torch_files.text("step") + b"K\5" + torch_files.text("generator")
-    torch_files.write(
-        tmp_path / "model.pt", {"model.patch_embedding.weight": np.zeros((1, 1), np.float32)}, wrap, b"u"
-    )
-    with pytest.raises(InputError, match="model.pt: is a training checkpoint of few-step distillation"):
-        model_folder.read_model_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["generator.pt", "causal.safetensors"])
+def test_generators_of_few_step_distillation(tmp_path, name):
+    """Turbo, CausVid and Self-Forcing: the network under `generator`, with the names of its class and of FSDP; or its tensors alone."""
+    tensors = tiny.tensors("dit", CFG, "original")
+    small_models.write(tmp_path / "wan", cfg=CFG)
+    shutil.rmtree(tmp_path / "wan" / "transformer")
+    (tmp_path / "wan" / "config.json").write_text(json.dumps({"num_heads": CFG.dit.heads}))
+    file = tmp_path / "wan" / name
+    with collect_notes() as notes:
+        if name.endswith(".pt"):
+            wrap = b"}(" + torch_files.text("step") + b"K\5" + torch_files.text("generator_ema")
+            wrapped = {f"model._fsdp_wrapped_module.{n}": x for n, x in tensors.items()}
+            torch_files.write(file, wrapped, wrap, b"u")
+        else:
+            safetensors_file.write_safetensors(file, {f"model.{n}": x for n, x in tensors.items()})
+        read = model_folder.read_model_folder(file)
+        read.require()
+    assert read.config.dit.width == CFG.dit.width
+    tree = wan.load_part("dit", read.parts["dit"], read.config)
+    plain = TensorFiles.open(save(tmp_path / "plain.safetensors", "dit"))
+    jax.tree.map(np.testing.assert_array_equal, tree, wan.load_part("dit", plain, read.config))
+    assert [("generator_ema is read and not step" in text) for text in notes] == [True] * name.endswith(".pt")
+
+
+def test_of_two_generators_the_averaged_one_is_read():
+    slots = [TensorSlot(Path("f"), "F32", (1,), n, 4) for n in (0, 4)]
+    tree = {n: {"model.x": slot} for n, slot in zip(("generator", "generator_ema"), slots, strict=True)}
+    with collect_notes() as notes:
+        tensors = torch_file._collect_tensors(Path("m.pt"), tree | {"critic": {"model.y": slots[0]}})
+    assert tensors == {"x": slots[1]} and "not generator, critic" in notes[0]
 
 
 def test_shards_of_torch_with_an_index(tmp_path):

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from tests.checkpoints import small_models, torch_files
+from tests.example_clips import picture
 from tests.fake_model import FakePretrained
 from tests.parity import tiny
-from v2v import InputError, load_pretrained
+from v2v import InputError, Video, load_pretrained, read
 from v2v.checkpoints import adapters, model_folder, safetensors_file, wan
 from v2v.cli import main
 from v2v.diffusion.sampler import LowNoise, Sampler
+from v2v.pipeline import batch, manifest
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import SampleRequest
+from v2v.runtime.sharding import make_mesh
 
 CFG = small_models.two_transformers()
 SHAPE = (1, *CFG.vae.latent_shape(5, 32, 32))
@@ -199,6 +202,60 @@ def test_converted_folders_keep_both(shared_folder, tmp_path):
     assert opened.conditions == ("source", "mask", "reference") and opened.config.flow.boundary == 0.7
     equal(opened.parameters("dit_low"), plain.parameters("dit_low"))
     assert opened.adapter("dit_low") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_manifest_line_brings_its_pair(shared_folder, tmp_path, devices):
+    """A line's pair does what `--lora-high` and `--lora-low` do, alone and beside other jobs on several devices, and is gone at the next line."""
+    Video.from_array(picture(5, 32, 32), 16.0).save(tmp_path / "in.mp4")
+    write_adapter(tmp_path / "a.safetensors", embed=True)
+    write_adapter(tmp_path / "b.safetensors", 0.1, embed=True)
+    settings = {"steps": 3, "detail": "model", "crf": 0, "pix_fmt": "yuv444p"}
+    names = ("a.safetensors", "b.safetensors")
+    lines = [
+        {"video": "in.mp4", "instruction": "make it", "output": f"{high[0]}{low[0]}.mkv", "lora_high": high, "lora_low": low} | settings
+        for high, low in (names, names[::-1])
+    ] + [{"video": "in.mp4", "instruction": "make it", "output": "none.mkv"} | settings]  # fmt: skip
+    (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    mesh = make_mesh(data=devices, devices=jax.devices()[:devices]) if devices > 1 else None
+    model = load_pretrained(str(shared_folder), **small_models.SIZE)
+    jobs = manifest.read_manifest(tmp_path / "jobs.jsonl")
+    running = batch.run_jobs(EasyV2VEditor(model), jobs, tmp_path / "out", mesh=mesh)
+    results = sorted(running, key=lambda result: result["line"])
+    assert [result["status"] for result in results] == ["done", "done", "failed"]
+    assert "never trained to edit" in results[2]["error"]
+    words = [
+        "edit",
+        "in.mp4",
+        "make it",
+        "--model",
+        "MODEL",
+        "--size",
+        "32x32x5",
+        "--steps",
+        "3",
+        "--detail",
+        "model",
+    ]
+    words += [
+        "--crf",
+        "0",
+        "--pix-fmt",
+        "yuv444p",
+        "-o",
+        "alone.mkv",
+        "--lora-high",
+        "a.safetensors",
+        "--lora-low",
+        "b.safetensors",
+    ]
+    words = [str(tmp_path / word) if "." in word else word for word in words]
+    words[words.index("MODEL")] = str(shared_folder)
+    assert main.main(words) == 0
+    alone, pair, turned = (read(tmp_path / name).frames for name in ("alone.mkv", "out/ab.mkv", "out/ba.mkv"))
+    assert np.abs(alone.astype(int) - pair).max() <= (0 if devices == 1 else 1)
+    assert np.abs(pair.astype(int) - turned).max() > 4
 
 
 def test_a_first_frame_and_the_second_guidance_need_a_model_for_them(model):

@@ -118,6 +118,7 @@ def test_other_weights_are_another_job(folder):
         ({**GREY, "steps": "many"}, "line 1: steps"),
         ({**GREY, "output": "../x.mp4"}, "line 1: output expected a plain file name"),
         ({**GREY, "lora": 3}, "line 1: lora expected"),
+        ({**GREY, "lora_high": 3}, "line 1: lora_high expected"),
         ({**GREY, "video": "none.mp4"}, "line 1: "),
         ({**GREY, "mask": "none.png"}, "no such file"),
         ({**GREY, "start": 0.2, "end": 0.1}, "start before end"),
@@ -213,6 +214,22 @@ def test_adapters_come_and_go_with_their_job(folder):
     list(batch.run_jobs(EasyV2VEditor(FakePretrained()), [one, two], folder / "out"))
     bright, plain = (read(folder / "out" / name).frames.mean() for name in ("bright.mp4", "plain.mp4"))
     assert bright - plain == pytest.approx(20, abs=2)
+
+
+def test_adapters_of_two_transformers(folder):
+    """They are those of their line, each for its transformer, and count among what tells a finished job from another."""
+    for name in ("high", "low"):
+        (folder / f"{name}.safetensors").write_text(name)
+    line = {**GREY, "lora_high": [["high.safetensors", 0.5]], "lora_low": "low.safetensors"}
+    (job,) = manifest.read_manifest(write(folder, line))
+    high, low = (str(folder / f"{name}.safetensors") for name in ("high", "low"))
+    assert job.pairs == ((high, 0.5, "high"), (low, 1.0, "low")) and job.lora == ()
+    keys = {batch._key(job, "w")}
+    keys.add(batch._key(dataclasses.replace(job, pairs=job.pairs[:1]), "w"))
+    keys.add(batch._key(dataclasses.replace(job, pairs=((low, 1.0, "low"), (high, 0.5, "high"))), "w"))
+    keys.add(batch._key(dataclasses.replace(job, pairs=((high, 0.5, "low"), (low, 1.0, "high"))), "w"))
+    (folder / "low.safetensors").write_text("other")
+    assert len(keys | {batch._key(job, "w")}) == 5
 
 
 @pytest.mark.parametrize("text, message", [(None, "can't be read"), ("\n \n", "at least one line")])

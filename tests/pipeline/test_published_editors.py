@@ -17,6 +17,7 @@ from v2v.config import ConditionConfig, debug
 from v2v.errors import InputError, collect_notes
 from v2v.models.editor_presets import as_bernini, as_kiwi
 from v2v.pipeline import editor_inputs, windowed
+from v2v.pipeline.second_video import read_second_video
 from v2v.pipeline.settings import EditRequest, EditSettings
 
 BERNINI = dataclasses.replace(debug(), condition=ConditionConfig(layout="segments", time="same"))
@@ -37,6 +38,7 @@ def request(**inputs):
     [
         ({"reference": [CLIP[0]] * 17}, "takes 16 at most, got 17"),
         ({"context": "c.safetensors"}, "reads the instruction itself"),
+        ({"second_video": CLIP, "settings": {"detail": "tiles"}}, "expected another detail"),
         ({"settings": {"guidance_reference": 2.0}}, "isn't guided on that here"),
         ({"settings": {"guide": "v2v_chain", "guidance_reference": 2.0}}, "isn't guided on that here"),
     ],
@@ -51,6 +53,27 @@ def test_modes_that_a_model_does_not_have_are_refused():
         editor_inputs.check_inputs(
             model(debug(), ("source", "mask")), request(settings={"guide": "rv2v"}), has_mask=False, frames=5
         )
+
+
+def test_a_second_clip_needs_a_model_for_two():
+    with pytest.raises(InputError, match=r"second_video: .* takes one clip"):
+        editor_inputs.check_inputs(
+            model(debug(), ("source", "mask")), request(second_video=CLIP), has_mask=False, frames=5
+        )
+    with pytest.raises(InputError, match="second_video: expected a file"):
+        request(second_video="http://somewhere/clip.mp4")
+
+
+def test_a_second_clip_is_shown_whole_or_at_the_windows_time():
+    """At the first clip's rate, in whole latent frames of which the last may be repeated."""
+    short = read_second_video(BERNINI, CLIP, 10.0, 20.0)  # 0.5 s
+    assert short.frames[np.array([0])].shape == (1, 48, 40, 3)
+    assert list(short.rows) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert list(short.window_rows(0, 5, 4)) == [0, 0, 1, 1, 2]
+    assert list(short.window_rows(8, 5, 4)) == [2, 3, 3, 4, 4]  # beyond its end: its last frames
+    whole = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 4]
+    assert list(short.window_rows(0, 81, 4)) == list(short.window_rows(80, 81, 4)) == whole
+    assert list(read_second_video(BERNINI, CLIP[:1], 10.0, 20.0).window_rows(4, 81, 4)) == [0]
 
 
 def test_what_a_model_sees_of_a_mask_is_told():
@@ -78,6 +101,10 @@ def test_tasks_stand_before_the_instruction():
     assert sentence(has_reference=True) == f"{start} specialized in video editing with reference."
     assert sentence(is_picture=True) == f"{start} specialized in image editing."
     assert sentence(has_source=False) == f"{start} specialized in text-to-video generation."
+    pictures = {"has_source": False, "has_reference": True}
+    assert sentence(**pictures) == f"{start} specialized in subject-to-video generation."
+    assert sentence(**pictures, is_picture=True) == f"{start} specialized in subject-to-image generation."
+    assert sentence(has_second_source=True) == f"{start} specialized in ads insertion."
     assert sentence(task="mv2v").startswith(
         f"{start} for editing. You might need to adjust the video's style"
     )
@@ -126,6 +153,38 @@ def test_bernini_edits(tmp_path, capsys):
     plain, edited = (read(tmp_path / name).frames for name in ("plain.mp4", "all.mkv"))
     assert plain.shape == edited.shape == CLIP.shape
     assert main.main([*words, "--guide", "r2v_apg", "--context", "x", "-o", str(tmp_path / "no.mp4")]) == 2
+    # A second clip of another size, rate and length changes the edit, and takes nothing of its size.
+    Video.from_array(picture(9, 32, 64), 20).save(tmp_path / "second.mp4")
+    second = ["--second-video", str(tmp_path / "second.mp4")]
+    exact = ["--detail", "model", "--crf", "0", "--pix-fmt", "yuv444p"]
+    assert main.main([*words, *exact, "-o", str(tmp_path / "one.mkv")]) == 0
+    assert main.main([*words, *exact, *second, "--task", "v2v", "-o", str(tmp_path / "two.mkv")]) == 0
+    one, two = (read(tmp_path / name).frames.astype(int) for name in ("one.mkv", "two.mkv"))
+    assert one.shape == two.shape and np.abs(one - two).max() > 2
+    assert main.main([*words, *references, *second, "--guide", "rv2v", "-o", str(tmp_path / "both.mkv")]) == 0
+    # Clips of what pictures show, without a source.
+    made = ["edit", "--text-only", "a cat", *words[3:], *exact]
+    assert main.main([*made, "-o", str(tmp_path / "none.mkv")]) == 0
+    assert main.main([*made, *references, "--task", "t2v", "-o", str(tmp_path / "cat.mkv")]) == 0
+    assert main.main([*made, *references, "--guidance-reference", "9", "-o", str(tmp_path / "more.mkv")]) == 0
+    none, cat, more = (read(tmp_path / f"{name}.mkv").frames.astype(int) for name in ("none", "cat", "more"))
+    assert none.shape == (5, 32, 32, 3) and np.abs(none - cat).max() > 2 < np.abs(more - cat).max()
+    capsys.readouterr()
+    for model, options, told in (
+        (folder, ["--guidance-reference", "9"], "isn't guided on that here"),
+        ("embedded", references, "takes none without a clip"),
+    ):
+        command = [
+            "edit",
+            "--text-only",
+            "a cat",
+            "--model",
+            str(model),
+            *options,
+            "-o",
+            str(tmp_path / "x.mkv"),
+        ]
+        assert main.main(command) == 2 and told in capsys.readouterr().err
 
 
 @pytest.mark.slow

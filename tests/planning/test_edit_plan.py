@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from v2v.cli import main
+from v2v.checkpoints import known_models
+from v2v.cli import main, plan
 from v2v.config import MeshConfig, debug, wan22_a14b, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.models.conditioning import default_conditions
+from v2v.pipeline.memory_plan import ClipShape
 from v2v.planning import edit_plan
 from v2v.planning.passes import count_pass_flops
 from v2v.runtime import flops
@@ -68,6 +71,25 @@ def test_the_5b_on_devices_people_have(topology, weights_dtype, size, mesh, seco
     assert plan.memory.fits
     assert {axis: n for axis, n in plan.mesh.items() if n > 1} == mesh
     assert seconds[0] < plan.seconds < seconds[1]
+
+
+def test_known_models_are_planned_as_published_but_for_what_is_set():
+    """Without a network: an edit is that of the release, a training step has the experiment's clips."""
+    own = wan22_ti2v_5b()
+    given = dataclasses.replace(own, frames=49, flow=dataclasses.replace(own.flow, steps=7))
+    model = plan._plan_model("bytedance/bernini-r-1.3b-diffusers", own, given, "edit")
+    assert (model.frames, model.width, model.flow.steps, model.dit.width) == (49, 848, 7, 1536)
+    assert (model.flow.guidance_source, model.condition.layout) == (1.25, "segments")
+    trained = plan._plan_model("ByteDance/Bernini-R-1.3B-Diffusers", own, given, "train")
+    assert (trained.frames, trained.width, trained.dit.width) == (49, own.width, 1536)
+    assert trained.condition.layout == "segments"
+    # The release that edits by references always has one.
+    kinds = {kind: known_models.CONFIGURATIONS[f"linyq/kiwi-edit-5b-{kind}-diffusers"]() for kind in ("instruct-only", "reference-only")}  # fmt: skip
+    tokens = {kind: ClipShape.of(config, default_conditions(config)).tokens for kind, config in kinds.items()}
+    assert tokens == {"instruct-only": 18_480, "reference-only": 18_480 + 880}
+    # Each has its release's sampling, as FastWan its three steps.
+    fastwan = known_models.find_configuration("FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers")
+    assert fastwan is not None and edit_plan.count_passes(fastwan) == {"sample": 3}
 
 
 def test_the_command(capsys):

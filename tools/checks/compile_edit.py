@@ -1,10 +1,10 @@
 """Compile what an edit runs, for absent TPUs or GPUs, and print the bytes of each program.
 
-    python tools/checks/compile_edit.py [--devices v5e:2x4] [--mesh seq=8] [--lucy] [--weights-dtype int8] [--only sample]
+    python tools/checks/compile_edit.py [--model ORG/NAME] [--devices v5e:2x4] [--mesh seq=8] [--weights-dtype int8] [--only sample]
 
 Without --mesh the programs are those of `v2v edit --manifest`, one job a device; with --mesh one clip is edited by all. For a single device they are
-those of the plan of memory that it would follow, which is printed too (pipeline/memory_plan.py), its tiles included. The size is that of
-the 5B model, 81 frames of 832x480, or --size. TPUs need the extra [plan], GPUs (h100:8, a100:1, rtx4090:1) jax's CUDA plugin (v2v/planning/
+those of the plan of memory that it would follow, which is printed too (pipeline/memory_plan.py), its tiles included. --model is a published
+model of the registry (v2v/checkpoints/known_models.py), at its own size or --size; without it the 5B backbone at 81 frames of 832x480. TPUs need the extra [plan], GPUs (h100:8, a100:1, rtx4090:1) jax's CUDA plugin (v2v/planning/
 gpus.py); no weights are needed. tests/planning/test_edit_programs.py lowers the same programs, which takes seconds; compiling the
 decoder for a TPU takes half an hour.
 """
@@ -16,7 +16,9 @@ import time
 from typing import get_args
 
 from v2v.checkpoints import parameter_store
-from v2v.config import ConditionConfig, WeightsDtype, wan22_ti2v_5b
+from v2v.checkpoints.known_models import CONFIGURATIONS
+from v2v.config import WeightsDtype
+from v2v.models.conditioning import default_conditions
 from v2v.pipeline import memory_plan
 from v2v.pipeline.memory_plan import ClipShape
 from v2v.planning import chips, edit_programs
@@ -24,6 +26,7 @@ from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
 
 GIB = 2**30
+BACKBONE = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 
 
 def main() -> None:
@@ -33,22 +36,26 @@ def main() -> None:
     )
     parser.add_argument("--devices", default="v5e:2x4", help="topology of TPUs, or kind and number of GPUs")
     parser.add_argument("--mesh", default="", help='axes of one clip\'s mesh, such as "data=1,seq=8"')
-    parser.add_argument("--size", type=int, nargs=3, default=(81, 480, 832), metavar=("T", "H", "W"))
+    parser.add_argument("--size", type=int, nargs=3, metavar=("T", "H", "W"))
     parser.add_argument(
-        "--lucy", action="store_true", help="the source beside the noise, as Lucy-Edit has it"
+        "--model",
+        choices=sorted(CONFIGURATIONS),
+        default=BACKBONE,
+        help="a published model",
+        metavar="ORG/NAME",
     )
     parser.add_argument(
         "--weights-dtype", choices=get_args(WeightsDtype), help="type that weights are stored in"
     )
     parser.add_argument("--only", choices=("embed", "encode", "sample", "decode"), help="one program")
     args = parser.parse_args()
-    config = wan22_ti2v_5b()
-    frames, height, width = args.size
-    flow = dataclasses.replace(config.flow, solver="unipc", schedule="diffusers")
-    config = dataclasses.replace(config, frames=frames, height=height, width=width, flow=flow)
-    if args.lucy:
-        dit = dataclasses.replace(config.dit, in_channels=2 * config.dit.out_channels)
-        config = dataclasses.replace(config, dit=dit, condition=ConditionConfig(layout="channel"))
+    config = CONFIGURATIONS[args.model]()
+    if args.model == BACKBONE:
+        flow = dataclasses.replace(config.flow, solver="unipc", schedule="diffusers")
+        config = dataclasses.replace(config, frames=81, height=480, width=832, flow=flow)
+    if args.size:
+        frames, height, width = args.size
+        config = dataclasses.replace(config, frames=frames, height=height, width=width)
     chip, devices = chips.resolve_topology(args.devices)
     axes = {name: int(size) for name, size in re.findall(r"(\w+)=(-?\d+)", args.mesh)}
     if axes:
@@ -59,7 +66,7 @@ def main() -> None:
         sizes = parameter_store.part_bytes(config, weights_dtype=args.weights_dtype)
         plan = memory_plan.plan_edit(
             config,
-            ClipShape.of(config, rows=1),
+            ClipShape.of(config, default_conditions(config), rows=1),
             sizes,
             device,
             streamed_bytes=parameter_store.streamed_bytes(config, args.weights_dtype),

@@ -107,7 +107,7 @@ def use_mask(path: Path, out: Path) -> None:
 def use_tensors(path: Path, out: Path) -> None:
     """Load an adapter; let the doctor examine it, which must not fail whatever it is."""
     if path.stat().st_size % 8 == 0:
-        doctor.diagnose("embedded", str(path))
+        doctor.diagnose("embedded", {None: str(path)})
     adapters.load_adapter(path, configs.debug())
 
 

@@ -1,19 +1,25 @@
 """Print the table of known models: what was compared with what, the largest error, licence, bytes, memory and cost of an edit.
 
     python tools/checks/known_models.py [--topology h100:1] [--markdown] [--no-parity]
+    python tools/checks/known_models.py --plans v5e:1x1 v5e:2x4 v6e:1x1 h100:1 h100:8 rtx4090:1
 
 A row for each entry of the registry (v2v/checkpoints/known_models.py). Compared are tiny random models of the
 same layout in the published packages (diffusers, transformers; `pip install -e ".[parity]"`), from the same files: one pass of the
 transformer, encoding and decoding, and the latents of a pipeline's 20 steps. No weights are fetched and nothing is run at full size:
 memory is what `v2v plan --what edit` estimates for the phase that takes most, without parts that stay beside it where there is room, and operations are counted in the
-traced programs. A step is one of sampling, with both branches of guidance; an edit is that of one window, with source, mask and reference
+traced programs. A step is one of sampling, with all passes of its guidance; an edit is that of one window, with source, mask and reference
 where the model takes them.
+
+With --plans the table is of devices in place of comparisons: seconds and the largest memory of an edit of one window as the model was published
+to do it, with weights in the first of bfloat16, int8 and nf4 with which nothing waits for the host in every step, as `v2v plan --what edit`
+estimates it.
 """
 
 import argparse
 import importlib.util
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +64,19 @@ def main() -> None:
     parser.add_argument(
         "--topology", default="h100:1", help="devices that memory is planned for (default: h100:1)"
     )
+    parser.add_argument(
+        "--plans", nargs="+", metavar="DEVICES", help="print the plans of all models on these devices instead"
+    )
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     parser.add_argument("--no-parity", action="store_true", help="don't compare with the published packages")
     args = parser.parse_args()
+    if args.plans:
+        print(
+            format_table(
+                [("model", "clip", "tokens", "passes", *args.plans), *plan_rows(args.plans)], args.markdown
+            )
+        )
+        return
     absent = [name for name in PARITY_PACKAGES if importlib.util.find_spec(name) is None]
     if absent and not args.no_parity:
         print(f"not compared: {', '.join(absent)} missing (pip install -e '.[parity]')", file=sys.stderr)
@@ -77,6 +93,42 @@ def main() -> None:
         plan = edit_plan.plan_edit(config, args.topology, model.name)
         rows.append(describe_row(model, comparisons[kind], config, plan))
     print(format_table(rows, args.markdown))
+
+
+def plan_rows(topologies: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each published model: its clip, joint tokens, passes of an edit, and its plan on each of some devices."""
+    for model in KNOWN_MODELS:
+        config = find_configuration(model.name)
+        if config is None:
+            continue
+        plans = [plan_cheapest(config, topology, model.name) for topology in topologies]
+        passes = " + ".join(f"{n}" for n in edit_plan.count_passes(config).values())
+        yield model.name, plans[0].clip, f"{plans[0].tokens:,}", passes, *map(describe_plan, plans)
+
+
+def plan_cheapest(config: ModelConfig, topology: str, name: str) -> EditPlan:
+    """Return the plan with the first type of weights with which they fit, and needn't come from the host in every step; else the last."""
+    plans = (
+        edit_plan.plan_edit(config, topology, name, weights_dtype=dtype) for dtype in (None, "int8", "nf4")
+    )
+    plan = next(plans)
+    while plan.memory.streams or not plan.memory.fits:
+        following = next(plans, None)
+        if following is None:
+            break
+        plan = following
+    return plan
+
+
+def describe_plan(plan: EditPlan) -> str:
+    """Return a plan in a few words: seconds, memory, type of weights and mesh."""
+    if not plan.memory.fits:
+        return f"{plan.memory.peak.peak_bytes / GIB:.1f} GiB: too much"
+    mesh = ",".join(f"{axis}={n}" for axis, n in plan.mesh.items() if n > 1)
+    more = [plan.weights_dtype or "", mesh, "from host" if plan.memory.streams else ""]
+    return " ".join(
+        [f"{plan.seconds:,.0f} s {plan.memory.peak.peak_bytes / GIB:.1f} GiB", *filter(None, more)]
+    )
 
 
 def kind_of(config: ModelConfig) -> str:

@@ -27,7 +27,7 @@ class Job:
       owner: name of the token it was sent with.
       prompt: the instruction.
       settings: fields of `EditSettings`.
-      files: names in the job's folder by role: "video", "mask", "reference", "first_frame".
+      files: names in the job's folder by role: "video", "mask", "reference", "first_frame", "second_video".
       status: where it is.
       progress: 0 to 100.
       stage: what the worker does, such as "windows 3 of 7"; "" before and after.

@@ -10,7 +10,7 @@ from v2v.errors import InputError
 from v2v.pipeline.settings import EditRequest, EditSettings
 
 # Roles of uploads, and the most common forms of their suffixes; others are stored without one.
-ROLES = ("video", "mask", "reference", "first_frame")
+ROLES = ("video", "mask", "reference", "first_frame", "second_video")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 # Names of the result in a job's folder.
 OUTPUT, PICTURE = "output.mp4", "output.png"
@@ -82,6 +82,7 @@ class JobFiles:
             paths.get("reference"),
             EditSettings.of(**settings),
             first_frame=paths.get("first_frame"),
+            second_video=paths.get("second_video"),
         )
 
     def bytes_used(self) -> int:

@@ -1,6 +1,6 @@
 """The HTTP interface, in the manner of OpenAI's videos: create, poll, fetch, delete, and a webhook at the end.
 
-    POST   /v1/videos                multipart: video, prompt, optionally mask, reference, first_frame (files), settings, webhook
+    POST   /v1/videos                multipart: video, prompt, optionally mask, reference, first_frame, second_video (files), settings, webhook
     GET    /v1/videos                the sender's jobs, newest first: limit, after, order
     GET    /v1/videos/ID             one job
     GET    /v1/videos/ID/content     the edited clip, once the job is completed

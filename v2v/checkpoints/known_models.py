@@ -4,10 +4,13 @@ Any repository with the layout and backbone of a listed one may be named to --mo
 `UNSUPPORTED_MODELS` is refused before anything is fetched, with its reason.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from v2v.checkpoints.presets import PIPELINE_PRESETS, find_preset
 from v2v.config import (
     ModelConfig,
     wan21_t2v_1_3b,
@@ -248,9 +251,19 @@ UNSUPPORTED_MODELS = (
 )  # fmt: skip
 
 
+def fastwan22_ti2v_5b() -> ModelConfig:
+    """Return FastWan: the backbone, sampled as its pipeline does."""
+    model = wan22_ti2v_5b()
+    sampling = find_preset(PIPELINE_PRESETS["WanDMDPipeline"]).sampling
+    return dataclasses.replace(
+        model, name="fastwan22_ti2v_5b", flow=dataclasses.replace(model.flow, **vars(sampling))
+    )
+
+
 # The configuration of each model whose weights are published by others.
 CONFIGURATIONS: Mapping[str, Callable[[], ModelConfig]] = {
     "Wan-AI/Wan2.2-TI2V-5B-Diffusers": wan22_ti2v_5b,
+    "FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers": fastwan22_ti2v_5b,
     "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": wan21_t2v_1_3b,
     "Wan-AI/Wan2.1-T2V-14B-Diffusers": wan21_t2v_14b,
     "Wan-AI/Wan2.2-T2V-A14B-Diffusers": wan22_a14b,
@@ -260,14 +273,16 @@ CONFIGURATIONS: Mapping[str, Callable[[], ModelConfig]] = {
     "ByteDance/Bernini-R-Diffusers": bernini_r_14b,
     **{
         f"linyq/kiwi-edit-5b-{kind}-diffusers": kiwi_edit_5b
-        for kind in ("instruct-only", "reference-only", "instruct-reference")
+        for kind in ("instruct-only", "instruct-reference")
     },
+    "linyq/kiwi-edit-5b-reference-only-diffusers": functools.partial(kiwi_edit_5b, reference_first=True),
 }
 
 
 def find_configuration(name: str) -> ModelConfig | None:
-    """Return the configuration of a known model; None for those of the package."""
-    build = CONFIGURATIONS.get(name)
+    """Return the configuration of a known model, in any case of its letters; None for those of the package, and others."""
+    known = find_known(name)
+    build = CONFIGURATIONS.get(known.name) if known else None
     return None if build is None else build()
 
 

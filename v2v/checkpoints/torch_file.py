@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from v2v.checkpoints.tensor_slot import TensorSlot, count_bytes
-from v2v.errors import InputError
+from v2v.errors import InputError, note
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 # Of data.pkl; more than any model's has.
 MAX_PICKLE_BYTES = 100 << 20
 # Names under which programs keep the tensors of a model beside other things.
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "params")
+# Under which training of few-step models keeps the network that samples, first the one that its releases sample with, beside critics and optimizers.
+GENERATORS = ("generator_ema", "generator")
+# What wrappers of torch put into the names of the modules that they hold.
+MODULE_WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 # Dictionaries in dictionaries that are looked at.
 MAX_DICTIONARIES = 500
 # Types of torch's storages by the names of their classes.
@@ -45,7 +49,8 @@ TORCH_DTYPES = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
 def read_torch_file(path: Path) -> dict[str, TensorSlot]:
     """Return the place of every tensor of a file, by its name; those of dictionaries in dictionaries are joined by dots.
 
-    Where the file is one dictionary that holds the tensors beside other things (`state_dict`, `model`), its name is left out.
+    Where the file is one dictionary that holds the tensors beside other things (`state_dict`, `model`), its name is left out. Of a checkpoint of
+    few-step distillation (Turbo, CausVid, Self-Forcing) only the generator is read, which a note tells.
 
     Raises:
       InputError: no such file, an older format, a damaged one, or tensors that can't be read as they are.
@@ -80,18 +85,41 @@ def _collect_tensors(path: Path, tree: Any) -> dict[str, TensorSlot]:
     """Return the tensors of nested dictionaries by their joined names."""
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a dictionary of tensors, got {type(tree).__name__.strip('_')}")
-    nested = [
-        name
-        for name, value in tree.items()
-        if isinstance(value, dict) and any(_iterate_tensors(value, set()))
-    ]
+    nested = _find_dictionaries(tree)
+    generator = next((name for name in GENERATORS if name in nested), None)
+    if generator is not None:
+        others = ", ".join(str(name) for name in tree if name != generator)
+        note(
+            f"{path.name}: is a checkpoint of few-step distillation, of which {generator} is read{f' and not {others}' if others else ''}; "
+            "sample it as its release does, with --preset"
+        )
+        tree = tree[generator]
+        nested = _find_dictionaries(tree)
     is_wrapped = len(nested) == 1 and nested[0] in WRAPPERS
     if is_wrapped and not any(isinstance(value, TensorSlot) for value in tree.values()):
         tree = tree[nested[0]]
     tensors = dict(_iterate_tensors(tree, set()))
+    if generator is not None:
+        tensors = {_without_wrappers(name): slot for name, slot in tensors.items()}
     if not tensors:
         raise InputError(f"{path}: holds no tensors")
     return tensors
+
+
+def _find_dictionaries(tree: dict) -> list[str]:
+    """Return the names of the dictionaries in a dictionary that hold tensors."""
+    return [
+        name
+        for name, value in tree.items()
+        if isinstance(value, dict) and any(_iterate_tensors(value, set()))
+    ]
+
+
+def _without_wrappers(name: str) -> str:
+    """Return the name of a tensor of a generator in the network itself, which its class holds as `model`."""
+    for wrapper in MODULE_WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name.removeprefix("model.")
 
 
 def _iterate_tensors(tree: dict, visited: set[int], prefix: str = "") -> Iterator[tuple[str, TensorSlot]]:

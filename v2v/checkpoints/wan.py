@@ -29,7 +29,7 @@ from v2v.models.quantized import RoundingError
 from v2v.models.text_encoder import TextEncoder
 from v2v.models.transformer import DiT
 
-NAME_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
+NAME_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.")
 # Parameters of a bfloat16 transformer that stay in float32: they are small, and the published model computes with them in float32.
 FLOAT32_PATHS = re.compile(r"modulation$|scale$|norm_cross/bias$|^time_|^head/")
 # Tensors of some releases that are no parameters.

@@ -8,6 +8,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from v2v.checkpoints.adapters import Adapter
 from v2v.checkpoints.hub import Examination
 from v2v.checkpoints.orbax_tree import first_line
 from v2v.checkpoints.presets import describe_sampling
-from v2v.config import ModelConfig, SamplingConfig
+from v2v.config import ModelConfig, SamplingConfig, TransformerName
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
 from v2v.pipeline import effect_check, memory_plan, pretrained
@@ -87,36 +88,46 @@ class Diagnosis:
         return machine | model | effects | {"problems": self.problems}
 
 
-def run_doctor(model: str = "", lora: str = "", values: bool = False, effect: bool = False) -> dict[str, Any]:
+def run_doctor(
+    model: str = "",
+    adapter_files: Mapping[TransformerName | None, str] | None = None,
+    values: bool = False,
+    effect: bool = False,
+) -> dict[str, Any]:
     """Diagnose, with the arguments of `diagnose`, and return what the command prints; "exit" is its exit code."""
-    diagnosis = diagnose(model, lora, values, effect)
+    diagnosis = diagnose(model, adapter_files, values, effect)
     report = diagnosis.to_json()
     has_failure = any(not verdict.passed for verdict in diagnosis.effects or ())
     return report | {"exit": 2 if diagnosis.problems else int(has_failure), "output": _format_report(report)}
 
 
-def diagnose(model: str = "", lora: str = "", values: bool = False, effect: bool = False) -> Diagnosis:
+def diagnose(
+    model: str = "",
+    adapter_files: Mapping[TransformerName | None, str] | None = None,
+    values: bool = False,
+    effect: bool = False,
+) -> Diagnosis:
     """Examine this machine, a model and an adapter.
 
     Args:
       model: "embedded", a folder, or ORG/NAME[@REVISION] on the hub, of which headers alone are read where the cache lacks it; ""
         examines the machine alone.
-      lora: an adapter for that model.
+      adapter_files: adapters for that model by transformer; None stands for that of a model of one, or for a file for both.
       values: read every tensor.
       effect: load the model, which is fetched where it must be, and try it, unless something is wrong already.
 
     Raises:
       InputError: `values` or `effect` without a model or an adapter.
     """
-    if (values or effect) and not (model or lora):
+    if (values or effect) and not (model or adapter_files):
         raise InputError(
             f"doctor {'--values' if values else '--effect'}: reads a model or an adapter; name one with --model or --lora"
         )
     problems: list[str] = []
-    if lora and not model:
+    if adapter_files and not model:
         model = "embedded"
-    description = _describe_model(model, lora, values, problems) if model else None
-    effects = try_model(model, lora) if effect and not problems else None
+    description = _describe_model(model, adapter_files or {}, values, problems) if model else None
+    effects = try_model(model, adapter_files) if effect and not problems else None
     return Diagnosis(
         __version__,
         platform.python_version(),
@@ -128,12 +139,12 @@ def diagnose(model: str = "", lora: str = "", values: bool = False, effect: bool
     )
 
 
-def try_model(name: str, lora: str = "") -> list[Verdict]:
+def try_model(name: str, adapter_files: Mapping[TransformerName | None, str] | None = None) -> list[Verdict]:
     """Load a model, at the size of a small clip where its own is large, and check that what it is given has an effect.
 
     Args:
       name: the model.
-      lora: an adapter for it, or "".
+      adapter_files: adapters for it, as `diagnose` takes them.
 
     Raises:
       InputError: a model or adapter that can't be used.
@@ -142,10 +153,12 @@ def try_model(name: str, lora: str = "") -> list[Verdict]:
     model = pretrained.load_pretrained(name)
     if smaller := effect_check.small_settings(model.config):
         model = pretrained.load_pretrained(name, **smaller)
-    without = None
-    if lora:
-        adapter = adapters.load_adapter(lora, model.config)
-        model, without = model.with_lora(adapter), model.with_lora(adapter, 0.0)
+    files, base = adapter_files or {}, model
+    model = _add_adapters(base, files)
+    without = {
+        "adapter" if name is None else f"{name}-noise adapter": _add_adapters(base, files, (name,))
+        for name in files
+    }
     config = model.config
     frames: list[np.ndarray] = []
     inputs.open_clip(
@@ -155,6 +168,17 @@ def try_model(name: str, lora: str = "") -> list[Verdict]:
     )
     rows = np.minimum(np.arange(config.frames), len(frames) - 1)
     return effect_check.check_effects(model, np.stack([frames[row] for row in rows]), without)
+
+
+def _add_adapters(
+    model: pretrained.Pretrained,
+    files: Mapping[TransformerName | None, str],
+    silent: tuple[TransformerName | None, ...] = (),
+) -> pretrained.Pretrained:
+    """Return a model with adapters, those of some transformers at weight 0."""
+    for transformer, file in files.items():
+        model = model.with_lora(file, 0.0 if transformer in silent else 1.0, transformer)
+    return model
 
 
 def _find_versions() -> dict[str, str | None]:
@@ -174,13 +198,15 @@ def _describe_devices() -> list[dict]:
     ]
 
 
-def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> dict:
+def _describe_model(
+    name: str, adapter_files: Mapping[TransformerName | None, str], values: bool, problems: list[str]
+) -> dict:
     """Describe a model as JSON values; what is wrong is added to `problems`."""
     out: dict = {"path": name}
     try:
         with hub.open_for_examination(assets.EMBEDDED if name == "embedded" else name) as examined:
             first_problem = len(problems)
-            out = _describe_files(examined, out, lora, values, problems)
+            out = _describe_files(examined, out, adapter_files, values, problems)
             if examined.is_outline:  # of which nothing is left
                 problems[first_problem:] = [
                     p.replace(str(examined.folder), name) for p in problems[first_problem:]
@@ -191,7 +217,13 @@ def _describe_model(name: str, lora: str, values: bool, problems: list[str]) -> 
     return out
 
 
-def _describe_files(examined: Examination, out: dict, lora: str, values: bool, problems: list[str]) -> dict:
+def _describe_files(
+    examined: Examination,
+    out: dict,
+    adapter_files: Mapping[TransformerName | None, str],
+    values: bool,
+    problems: list[str],
+) -> dict:
     """Describe the files of a model, whole or outlined."""
     path, name = examined.folder, str(out["path"])
     if examined.repository is not None:
@@ -211,9 +243,12 @@ def _describe_files(examined: Examination, out: dict, lora: str, values: bool, p
                 return out
             sizes = parameter_store.part_bytes(config)
         sampling = sampling_of(config.flow)
-        if lora:
-            adapter = adapters.load_adapter(lora, config)
-            conditions, sampling = _edit_conditions(config, adapter), adapter.sampling or sampling
+        found: dict[str, Adapter] = {}
+        for transformer, file in adapter_files.items():
+            found |= adapters.load_for_transformers(file, config, transformer)
+        if found:
+            conditions = _edit_conditions(config, found)
+            sampling = next((one.sampling for one in found.values() if one.sampling), sampling)
     except InputError as err:
         problems.append(str(err))
         return out
@@ -274,6 +309,14 @@ def _describe_published(
     missing = [
         part for part in expected if part not in parts and f"/{part_files.SUBFOLDERS[part]}/" not in damaged
     ]
+    folder, failure = None, None
+    if "dit" in parts or not path.exists():
+        try:
+            folder = model_folder.read_model_folder(path, parts)
+        except InputError as err:  # what is missing is told before it
+            failure = err
+    # What takes the place of sentences is made by another network.
+    reads_text = folder is None or folder.config.condition.context == "text"
     if path.is_file() and "dit" not in parts:
         problems += (
             []
@@ -281,11 +324,13 @@ def _describe_published(
             else [f"{path}: expected a model's folder, or the file of its transformer, got another file"]
         )
     elif path.exists():
-        missing_files = [model_folder.format_missing_part(part) for part in missing] + (
-            [] if part_files.find_tokenizer(path, parts) else [model_folder.MISSING_TOKENIZER]
-        )
+        has_tokenizer = not reads_text or part_files.find_tokenizer(path, parts)
+        missing_files = [
+            model_folder.format_missing_part(part) for part in missing if reads_text or part != "text"
+        ] + ([] if has_tokenizer else [model_folder.MISSING_TOKENIZER])
         problems += [f"{path}: missing {what}" for what in missing_files]
-    folder = model_folder.read_model_folder(path, parts) if "dit" in parts or not path.exists() else None
+    if failure is not None:
+        raise failure
     out["kind"], out["parts"] = "published", {}
     for part, files in parts.items():
         slots = files.slots.values()
@@ -311,12 +356,19 @@ def _describe_published(
     if folder.adapter:
         out["adapter"] = str(folder.adapter)
         adapter = _collect_problem(problems, adapters.load_adapter, folder.adapter, folder.config)
-    return folder.config, _edit_conditions(folder.config, adapter or Adapter({}))
+    embed = dict.fromkeys(folder.embedders, {}) if folder.embedders else None
+    adapter = adapter or Adapter({}, embed=embed)
+    return folder.config, _edit_conditions(folder.config, {"dit": adapter})
 
 
-def _edit_conditions(config: ModelConfig, adapter: Adapter) -> tuple[str, ...]:
+def _edit_conditions(config: ModelConfig, found: Mapping[str, Adapter]) -> tuple[str, ...]:
+    """Return the conditions that all transformers of a model take with adapters, by part."""
     conditioning = build_conditioning(config.dit, config.condition)
-    return conditioning.usable_conditions(adapter.embed or {})
+    taken = [
+        conditioning.usable_conditions(found[part].embed or {} if part in found else {})
+        for part in config.transformers
+    ]
+    return tuple(name for name in taken[0] if all(name in names for names in taken))
 
 
 def _collect_problem(problems: list[str], check, *args):

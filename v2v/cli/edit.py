@@ -22,7 +22,14 @@ from v2v.cli.edit_ahead import compile_ahead, parse_buckets
 from v2v.cli.edit_report import format_report, format_skips, tell_memory
 from v2v.config import TransformerName
 from v2v.errors import InputError, note, suggest
-from v2v.pipeline.settings import EditReport, EditRequest, EditSettings, add_skips, check_combination
+from v2v.pipeline.settings import (
+    EditReport,
+    EditRequest,
+    EditSettings,
+    add_skips,
+    check_combination,
+    picture_inputs,
+)
 from v2v.runtime import devices
 from v2v.video import file_checks
 from v2v.video.file_checks import DEFAULT_FORMAT, URL
@@ -43,19 +50,22 @@ logger = logging.getLogger(__name__)
 LARGEST_WEIGHT = 1e6
 # Options without effect: for one clip, for a manifest, and with --warm, whose argument sets steps and windows.
 UNUSED_FOR_ONE = ("out", "distributed", "beam", "workers")
-UNUSED_FOR_MANIFEST = ("explain", "warm", "overwrite", "first_frame", "text_only", "context")
+UNUSED_FOR_MANIFEST = (
+    "explain", "warm", "overwrite", "first_frame", "text_only", "context", "second_video",
+)  # fmt: skip
 UNUSED_FOR_LOOKS = (
     "manifest", "warm", "out", "distributed", "beam", "workers", "explain", "mask", "reference", "start", "end", "window", "anyway",
-    "first_frame", "text_only", "context",
+    "first_frame", "text_only", "context", "second_video",
 )  # fmt: skip
 UNUSED_FOR_TEXT = (
-    "explain", "out", "distributed", "beam", "workers", "manifest", "warm", "mask", "invert_mask", "soft", "reference", "start", "end", "context",
+    "explain", "out", "distributed", "beam", "workers", "manifest", "warm", "mask", "invert_mask", "soft", "start", "end", "context",
+    "second_video",
 )  # fmt: skip
 # Settings that say how a source is used, which must have their defaults without one.
 SOURCE_SETTINGS = ("strength", "amount", "detail", "preserve", "guide")
 UNUSED_FOR_WARM = (
     "explain", "out", "distributed", "beam", "workers", "mask", "invert_mask", "soft", "reference", "start", "end", "steps", "window", "seed",
-    "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only", "context",
+    "overwrite", "codec", "quality", "crf", "pix_fmt", "first_frame", "text_only", "context", "second_video",
 )  # fmt: skip
 
 
@@ -236,6 +246,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         settings,
         first_frame=args.first_frame,
         context=args.context,
+        second_video=args.second_video,
     )
     return edit_clip(
         request,
@@ -285,6 +296,7 @@ def edit_clip(
         mask=request.mask,
         first_frame=request.first_frame,
         context=request.context,
+        second_video=request.second_video,
     )
     for reference in request.references:
         file_checks.check_not_input(Path(output), reference=reference)
@@ -374,6 +386,7 @@ def _run_text(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         _model_options(args, progress),
         settings,
         first_frame=args.first_frame,
+        reference=_references(args),
         output_format=_output_format(args),
         overwrite=args.overwrite,
         progress=progress,
@@ -387,6 +400,7 @@ def generate_clip(
     settings: EditSettings,
     *,
     first_frame: str | None = None,
+    reference: str | tuple[str, ...] | None = None,
     output_format: OutputFormat = DEFAULT_FORMAT,
     overwrite: bool = False,
     progress: bool = False,
@@ -399,6 +413,7 @@ def generate_clip(
       model: the model.
       settings: steps, guidance, negative text, seed and window.
       first_frame: its first frame.
+      reference: pictures of what it shows.
       output_format: codec, quality and pixel format of the output.
       overwrite: replace an output that exists.
       progress: show progress bars.
@@ -411,10 +426,18 @@ def generate_clip(
     """
     start = time.perf_counter()
     file_checks.check_not_input(Path(output), first_frame=first_frame)
+    for picture in picture_inputs(reference):
+        file_checks.check_not_input(Path(output), reference=picture)
     target = file_checks.check_output(output, output_format, overwrite=overwrite)
     editor = model.load_editor()
     loaded = time.perf_counter()
-    clip = editor.generate(prompt, first_frame=first_frame, progress=progress, **dataclasses.asdict(settings))
+    clip = editor.generate(
+        prompt,
+        first_frame=first_frame,
+        reference=reference,
+        progress=progress,
+        **dataclasses.asdict(settings),
+    )
     clip.save(target, **dataclasses.asdict(output_format))
     end = time.perf_counter()
     T, H, W = clip.frames.shape[:3]
@@ -456,7 +479,8 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         defaults, mask=defaults.mask and _absolute(defaults.mask), reference=reference
     )
     adapters = tuple((_absolute(file), weight) for file, weight in model.adapters)
-    model = dataclasses.replace(model, path=_absolute(model.path), adapters=adapters)
+    pairs = tuple((_absolute(file), *others) for file, *others in model.pairs)
+    model = dataclasses.replace(model, path=_absolute(model.path), adapters=adapters, pairs=pairs)
     manifest_file = str(Path(args.manifest).absolute())
     return edit_manifest(manifest_file, args.out, defaults, model, quiet=args.quiet, beam=beam)
 
@@ -517,7 +541,8 @@ def edit_manifest(
         references = any(request.reference is not None for request in requests) or None
         check_combination(defaults.settings, masks, references)
         _require_adapter(
-            defaults.lora_scale, bool(model.adapters or model.pairs) or any(job.lora for job in jobs)
+            defaults.lora_scale,
+            bool(model.adapters or model.pairs) or any(job.lora or job.pairs for job in jobs),
         )
     parallel_jobs = model.mesh.get("data", 1) * model.mesh.get("fsdp", 1)
     worker_options = model

@@ -13,6 +13,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from v2v.cli import app, completion, models, pairs, parsers, report, serve, synth
 from v2v.cli import eval as evaluation
@@ -20,6 +21,9 @@ from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint, suggest
 from v2v.runtime import compilation_cache, devices, environment
 from v2v.video.output_format import CLIPS, STILLS
+
+if TYPE_CHECKING:
+    from v2v.config import TransformerName
 
 Command = Callable[[argparse.Namespace], dict]
 
@@ -225,7 +229,11 @@ def _models(args: argparse.Namespace) -> dict:
 def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
-    return run_doctor(args.model, args.lora, args.values, args.effect)
+    files: dict[TransformerName | None, str] = {None: args.lora, "high": args.lora_high, "low": args.lora_low}
+    given: dict[TransformerName | None, str] = {
+        transformer: file for transformer, file in files.items() if file
+    }
+    return run_doctor(args.model, given, args.values, args.effect)
 
 
 def _app(args: argparse.Namespace) -> dict:

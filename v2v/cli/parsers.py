@@ -217,10 +217,17 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         help='a folder, "embedded", or ORG/NAME[@REVISION] on the Hugging Face Hub, examined without fetching its weights',
     )
     doctor.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
+    for name in ("high", "low"):
+        doctor.add_argument(
+            f"--lora-{name}",
+            default="",
+            metavar="LORA",
+            help=f"the same for the {name}-noise transformer of models that have two",
+        )
     doctor.add_argument(
         "--effect",
         action="store_true",
-        help="also load the model and try it on a few frames: whether sentence, source, mask, reference and adapter have an effect, and "
+        help="also load the model and try it on a few frames: whether sentence, source, mask, reference and adapters have an effect, and "
         "what its autoencoder loses (exit code 1 if one fails)",
     )
     app.add_arguments(
@@ -408,6 +415,11 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         help="what Kiwi-Edit reads in place of the instruction: a file that tools/kiwi_contexts.py made of instruction, clip and reference",
     )
     edit.add_argument(
+        "--second-video",
+        metavar="F",
+        help="a second clip, whose contents the sentence puts into the first, for models that take two (Bernini-R)",
+    )
+    edit.add_argument(
         "--first-frame",
         metavar="F",
         help="the first edited frame, as an image program made it; the edit goes on from it (Wan2.2-TI2V-5B needs no adapter for this)",
@@ -415,7 +427,7 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
     edit.add_argument(
         "--text-only",
         metavar="PROMPT",
-        help='make a clip from a text, and from --first-frame if given, without a source: v2v edit --text-only "a cat" -o OUT',
+        help='make a clip from a text, and from --first-frame, or of Bernini-R --reference, if given, without a source: v2v edit --text-only "a cat" -o OUT',
     )
     edit.add_argument(
         "--model",

@@ -4,15 +4,16 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from v2v.checkpoints import hub
+from v2v.checkpoints.known_models import find_configuration
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.memory_preset import resolve_memory
 from v2v.cli.train import load_experiment
 from v2v.config import ModelConfig, ProgramKind, WeightsDtype
 from v2v.errors import InputError
-from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.planning import edit_plan, report
 from v2v.planning.chips import parse_topology
 from v2v.planning.report import Plan, TrialReport
@@ -25,7 +26,7 @@ class PlanRequest:
 
     Attributes:
       experiment: name or path of an experiment.
-      model: a published model whose sizes replace the experiment's, a folder or ORG/NAME on the hub; "" for the experiment's own.
+      model: a published model in place of the experiment's (`_plan_model`), a folder or ORG/NAME on the hub; "" for the experiment's own.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
       program: a training step, the sampler, or a whole edit.
@@ -69,7 +70,9 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     """
     config = load_experiment(request.experiment, request.overrides, "plan").config
     if request.model:
-        config = dataclasses.replace(config, model=_with_model(config.model, request.model))
+        own = load_experiment(request.experiment, [], "plan").config.model
+        model = _plan_model(request.model, own, config.model, request.program)
+        config = dataclasses.replace(config, model=model, name=request.model)
     if request.weights_dtype is not None:
         if config.trains == "full" and request.program == "train":
             raise InputError(
@@ -90,16 +93,39 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     return plan.to_json() if request.json else {"output": format_plan(plan)}
 
 
-def _with_model(model: ModelConfig, name: str) -> ModelConfig:
-    """Return an experiment's settings with the sizes of a published model, and of an editor its conditioning and how it is sampled."""
-    with hub.open_for_examination(name) as examined:
-        published = read_model_folder(examined.folder).config
-    planned = with_published_sizes(model, published)
-    if published.condition.layout in PUBLISHED_LAYOUTS:
-        flow = published.flow
-        sampling = {name: getattr(flow, name) for name in ("steps", "guidance", "solver", "schedule")}
-        planned = dataclasses.replace(planned, flow=dataclasses.replace(planned.flow, **sampling))
-    return planned
+def _plan_model(
+    name: str, own: ModelConfig, given: ModelConfig, program: ProgramKind | Literal["edit"]
+) -> ModelConfig:
+    """Return the model that is planned in place of an experiment's.
+
+    A training step has the experiment's clips and settings with the sizes of the published weights, as `v2v train` has. An edit, and the sampler,
+    are those of `v2v edit --model NAME`: the published model's clips and sampling too, but for what the command line sets.
+
+    Args:
+      name: the published model; of known ones nothing is fetched.
+      own: the experiment's model.
+      given: the same with the fields of the command line.
+      program: what is planned.
+    """
+    published = None if Path(name).exists() else find_configuration(name)
+    if published is None:
+        with hub.open_for_examination(name) as examined:
+            published = read_model_folder(examined.folder).config
+    if program == "train":
+        return with_published_sizes(given, published)
+    return _with_changes(published, own, given)
+
+
+def _with_changes(settings: Any, before: Any, after: Any) -> Any:
+    """Return settings with the fields in which two others of their kind differ, as the latter has them."""
+    changes = {}
+    for field in dataclasses.fields(settings):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old == new:
+            continue
+        is_nested = dataclasses.is_dataclass(old) and type(old) is type(new)
+        changes[field.name] = _with_changes(getattr(settings, field.name), old, new) if is_nested else new
+    return dataclasses.replace(settings, **changes)
 
 
 def format_plan(plan: Plan) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from v2v.app.page_info import PageInfo
     from v2v.app.worker import Worker, WorkerThread
+    from v2v.config import TransformerName
     from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
         help=f"{model_help} (default: $V2V_MODEL, or the packaged model)",
     )
     parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {lora_help}")
+    for name in ("high", "low"):
+        parser.add_argument(
+            f"--lora-{name}",
+            default="",
+            metavar="LORA",
+            help=f"the same for the {name}-noise transformer of models that have two",
+        )
     parser.add_argument(
         "--batch",
         type=int,
@@ -161,10 +169,13 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     worker, editor = None, None
     try:
         if args.role != "http":
-            adapters = ((args.lora, 1.0),) if args.lora else ()
-            editor = ModelOptions(args.model, adapters=adapters, progress=not args.quiet).load_editor(
-                jobs=True
+            options = ModelOptions(
+                args.model,
+                adapters=((args.lora, 1.0),) if args.lora else (),
+                pairs=_adapter_pair(args),
+                progress=not args.quiet,
             )
+            editor = options.load_editor(jobs=True)
             worker = Worker(editor, store, files, args.model, batch=fitting_batch(editor.model, args.batch))
             if args.role == "worker":
                 logger.info("v2v: doing jobs of %s", args.files)
@@ -288,6 +299,12 @@ def _read_store(address: str) -> str:
     if not text:
         raise InputError(f"--store {address}: expected the address in the file, it is empty")
     return text
+
+
+def _adapter_pair(args: argparse.Namespace) -> tuple[tuple[str, float, TransformerName], ...]:
+    """Return the adapters of two transformers, as `ModelOptions` takes them."""
+    files: dict[TransformerName, str] = {"high": args.lora_high, "low": args.lora_low}
+    return tuple((file, 1.0, name) for name, file in files.items() if file)
 
 
 def _work_until_stopped(thread: WorkerThread) -> None:

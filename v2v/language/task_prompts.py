@@ -49,14 +49,19 @@ def task_prefix(task: str) -> str:
     return f"{_ASSISTANT}{specialty}."
 
 
-def choose_task(*, has_source: bool, has_reference: bool, is_picture: bool) -> TaskName:
+def choose_task(
+    *, has_source: bool, has_reference: bool, is_picture: bool, has_second_source: bool = False
+) -> TaskName:
     """Return the task that follows from what an edit is given.
 
     Args:
       has_source: whether there is a clip or picture to edit.
       has_reference: whether there are references.
       is_picture: whether the result is one picture.
+      has_second_source: whether there is a second clip, of which something is put into the first.
     """
+    if has_second_source:
+        return "ads2v"
     if has_source:
         return "i2i" if is_picture else "rv2v" if has_reference else "v2v"
     if has_reference:

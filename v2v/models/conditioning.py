@@ -54,9 +54,12 @@ def build_conditioning(dit: DiTConfig, condition: ConditionConfig) -> Conditioni
 
 
 def default_conditions(cfg: ModelConfig) -> tuple[str, ...]:
-    """Return the conditions of a model's usual edit, for plans: what its layout takes, of published editors the source alone."""
+    """Return the conditions of a model's usual edit, for plans: what its layout takes, of published editors the source alone.
+
+    Of Kiwi-Edit's release that edits by references, which come before the target there, a reference too.
+    """
     if cfg.condition.layout in PUBLISHED_LAYOUTS:
-        return ("source",)
+        return ("source", "reference") if cfg.condition.reference == "before" else ("source",)
     return CONDITION_NAMES
 
 

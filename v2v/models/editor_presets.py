@@ -34,6 +34,7 @@ class EditorRules:
       reference: a reference picture is stretched to the clip's size (stretch), has a size of its own by the same rule (own), or is padded with
         white to the clip's (pad).
       references: most reference pictures.
+      sources: most source clips.
       has_tasks: whether a sentence that tells the task stands before the instruction (`language/task_prompts.py`).
       fits_length: whether clips shorter than a window are edited as they are, and pictures as pictures; else a window is filled with the last
         frame.
@@ -43,6 +44,7 @@ class EditorRules:
     limit: int = 0
     reference: Literal["stretch", "own", "pad"] = "stretch"
     references: int = 1
+    sources: int = 1
     has_tasks: bool = False
     fits_length: bool = False
 
@@ -50,7 +52,13 @@ class EditorRules:
 # By `ConditionConfig.layout`; other layouts have the defaults.
 RULES: Mapping[str, EditorRules] = {
     "segments": EditorRules(
-        size="long_edge", limit=848, reference="own", references=16, has_tasks=True, fits_length=True
+        size="long_edge",
+        limit=848,
+        reference="own",
+        references=16,
+        sources=2,
+        has_tasks=True,
+        fits_length=True,
     ),
     "scaled_add": EditorRules(
         size="pixels", limit=720 * 1280, reference="pad", references=4, fits_length=True
@@ -107,9 +115,10 @@ def as_kiwi(backbone: ModelConfig, *, reference_first: bool = False) -> ModelCon
     )  # fmt: skip
 
 
-def kiwi_edit_5b() -> ModelConfig:
-    """Return Kiwi-Edit 5B."""
-    return dataclasses.replace(as_kiwi(wan22_ti2v_5b()), name="kiwi_edit_5b")
+def kiwi_edit_5b(*, reference_first: bool = False) -> ModelConfig:
+    """Return Kiwi-Edit 5B; arguments as of `as_kiwi`."""
+    kiwi = as_kiwi(wan22_ti2v_5b(), reference_first=reference_first)
+    return dataclasses.replace(kiwi, name="kiwi_edit_5b")
 
 
 def lucy_edit() -> ModelConfig:

@@ -223,7 +223,7 @@ def _run(
     except (OSError, ValueError, KeyError, TypeError):
         pass  # the job never ran, or didn't finish
     record.unlink(missing_ok=True)
-    with _added_adapters(editor, job.lora):
+    with _added_adapters(editor, job):
         edited = editor.write(
             request,
             output,
@@ -246,12 +246,14 @@ def _count_bytes(output: Path) -> int:
     return sum(path.stat().st_size for path in output.iterdir()) if output.is_dir() else output.stat().st_size
 
 
-def _added_adapters(editor: EasyV2VEditor, adapters: tuple[tuple[str, float], ...]):
-    """Return a context manager that adds all adapters to the editor."""
+def _added_adapters(editor: EasyV2VEditor, job: Job):
+    """Return a context manager that adds all adapters of a job to the editor."""
     stack = ExitStack()
     try:
-        for file, weight in adapters:
+        for file, weight in job.lora:
             stack.enter_context(lora_context(editor, file, weight))
+        for file, weight, transformer in job.pairs:
+            stack.enter_context(lora_context(editor, file, weight, transformer))
     except BaseException:
         stack.close()
         raise
@@ -279,6 +281,7 @@ def _key(job: Job, weights: str) -> str:
     ]
     if request.context is not None:
         files.append(request.context)
+    files += [part for file, _, _ in job.pairs for part in _parts(file)]
     digest = hashlib.sha256(f"{__version__} {weights} {moment}".encode())
     for file in files:
         digest.update(b"|")
@@ -288,12 +291,15 @@ def _key(job: Job, weights: str) -> str:
                     digest.update(piece)
         else:
             digest.update(str(file).encode())
-    if request.first_frame is not None:
-        digest.update(b"|first frame|")
-        if isinstance(request.first_frame, str | Path) and Path(request.first_frame).is_file():
-            digest.update(Path(request.first_frame).read_bytes())
+    # Unknown to earlier versions.
+    for name, given in (("first frame", request.first_frame), ("second video", request.second_video)):
+        if given is None:
+            continue
+        digest.update(f"|{name}|".encode())
+        if isinstance(given, str | Path) and Path(given).is_file():
+            digest.update(Path(given).read_bytes())
         else:
-            digest.update(str(request.first_frame).encode())
+            digest.update(str(given).encode())
     settings = dataclasses.asdict(request.settings)
     if not settings["negative"]:  # records of earlier versions have no such setting
         del settings["negative"]
@@ -311,6 +317,8 @@ def _key(job: Job, weights: str) -> str:
         if settings[name] == default:
             del settings[name]
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
+    if job.pairs:
+        other_inputs.append([other for _, *other in job.pairs])
     digest.update(json.dumps(other_inputs, sort_keys=True, default=float).encode())
     if job.output_format != DEFAULT_FORMAT:
         digest.update(repr(job.output_format).encode())

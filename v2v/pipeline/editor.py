@@ -46,6 +46,7 @@ from v2v.pipeline.progress import Progress, end_when_set
 from v2v.pipeline.sampling_choice import note_settings
 from v2v.pipeline.sampling_observer import Cancellation, LatentCollector, SamplingObserver, StepCallback
 from v2v.pipeline.saved_model import save_model
+from v2v.pipeline.second_video import read_second_video
 from v2v.pipeline.settings import (
     AUTO_MASK,
     ClipInput,
@@ -55,6 +56,7 @@ from v2v.pipeline.settings import (
     EditSettings,
     PictureInput,
     PicturesInput,
+    picture_inputs,
 )
 from v2v.runtime import compilation_cache
 from v2v.video import change_detection, file_checks, inputs
@@ -290,7 +292,9 @@ class EasyV2VEditor:
         )
         editor_inputs.tell_rate(config, clip.fps if len(clip.frames) > 1 else config.fps)
         images = editor_inputs.read_references(config, request.references)
-        first_frame = None
+        first_frame = second = None
+        if request.second_video is not None:
+            second = read_second_video(config, request.second_video, request.fps, clip.fps)
         if request.first_frame is not None:
             generation.check_first_frame(config)
             first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
@@ -299,7 +303,12 @@ class EasyV2VEditor:
             embedding = editor_inputs.read_context(config, request, step.sentence, is_picture=is_picture)
         else:
             task = editor_inputs.tell_task(
-                config, settings, has_source=True, has_reference=bool(images), is_picture=is_picture
+                config,
+                settings,
+                has_source=True,
+                has_reference=bool(images),
+                is_picture=is_picture,
+                has_second_source=request.second_video is not None,
             )
             embedding = self._embed_instruction(step.sentence, settings.anyway, task)
         report = _build_report(settings, config, clip, span)
@@ -321,6 +330,7 @@ class EasyV2VEditor:
             z_refs[0] if z_refs else None,
             first_frame,
             {f"reference_{i}": z for i, z in enumerate(z_refs[1:], 2)},
+            second,
         )
         source, edit = windowed.edit_windows(
             model, small, first, last, edit_inputs, settings, progress, observer
@@ -404,6 +414,7 @@ class EasyV2VEditor:
             mask=request.mask,
             first_frame=request.first_frame,
             context=request.context,
+            second_video=request.second_video,
         )
         for reference in request.references:
             file_checks.check_not_input(output, reference=reference)
@@ -452,6 +463,7 @@ class EasyV2VEditor:
         *,
         first_frame: PictureInput | None = None,
         context: str | Path | None = None,
+        second_video: ClipInput | None = None,
         fps: float = 25.0,
         progress: Progress = False,
         callback_on_step_end: StepCallback | None = None,
@@ -468,6 +480,7 @@ class EasyV2VEditor:
           reference: how the edit should look.
           first_frame: the first edited frame, from which the edit goes on.
           context: stored context, of models that read one (`EditRequest.context`).
+          second_video: a second clip, of models that take two (`EditRequest.second_video`).
           fps: frames per second, if `video` is an array.
           progress: show bars on stderr, or a function that is called (progress.py).
           callback_on_step_end: called as (editor, step, timestep, {"latents": ...}) after each sampling step; it may return other latents
@@ -488,7 +501,15 @@ class EasyV2VEditor:
         """
         check_output_type(output_type)
         request = EditRequest(
-            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
+            video,
+            instruction,
+            mask,
+            reference,
+            EditSettings.of(**settings),
+            fps,
+            first_frame,
+            context,
+            second_video,
         )
         result = self.edit(
             request,
@@ -510,6 +531,7 @@ class EasyV2VEditor:
         output_format: OutputFormat = DEFAULT_FORMAT,
         first_frame: PictureInput | None = None,
         context: str | Path | None = None,
+        second_video: ClipInput | None = None,
         fps: float = 25.0,
         progress: Progress = False,
         callback_on_step_end: StepCallback | None = None,
@@ -527,6 +549,7 @@ class EasyV2VEditor:
           output_format: codec, quality and pixel format of the output.
           first_frame: the first edited frame, from which the edit goes on.
           context: stored context, of models that read one.
+          second_video: a second clip, of models that take two.
           fps: frames per second, if `video` is an array.
           progress: show bars on stderr, or a function that is called (progress.py).
           callback_on_step_end: as in `edit_video`, like the next.
@@ -540,7 +563,15 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct.
         """
         request = EditRequest(
-            video, instruction, mask, reference, EditSettings.of(**settings), fps, first_frame, context
+            video,
+            instruction,
+            mask,
+            reference,
+            EditSettings.of(**settings),
+            fps,
+            first_frame,
+            context,
+            second_video,
         )
         return self.write(
             request,
@@ -556,6 +587,7 @@ class EasyV2VEditor:
         prompt: str,
         *,
         first_frame: PictureInput | None = None,
+        reference: PicturesInput | None = None,
         fps: float | None = None,
         progress: Progress = False,
         callback_on_step_end: StepCallback | None = None,
@@ -567,6 +599,7 @@ class EasyV2VEditor:
         Args:
           prompt: what the clip shows.
           first_frame: its first frame, in any form of `EditRequest.reference`; the clip has its aspect where the model can.
+          reference: pictures of what is to be seen, of models that make clips of them (Bernini-R), as `EditRequest.reference`.
           fps: frames per second.
           progress: show a bar on stderr, or a function that is called (progress.py).
           callback_on_step_end: as in `edit_video`, like the next.
@@ -590,13 +623,19 @@ class EasyV2VEditor:
             model = model.for_clip(*picture.shape[:2])
             picture = inputs.resize_frame(picture, model.config.height, model.config.width)
         note_settings(values, model.config)
+        references = picture_inputs(reference)
+        generation.check_references(model, values, len(references))
+        is_picture = windowed.window_length(model.config, values.window) == 1
         task = editor_inputs.tell_task(
-            model.config, values, has_source=False, has_reference=False, is_picture=False
+            model.config, values, has_source=False, has_reference=bool(references), is_picture=is_picture
         )
+        images = editor_inputs.read_references(model.config, references)
         embedding = self._embed_instruction(prompt, values.anyway, task)
         negative = self._embed_negative(values, model.config)
         text = np.asarray(embedding.rows)
-        made_from = generation.GenerationInputs(text, None if negative is None else negative[:1], picture)
+        made_from = generation.GenerationInputs(
+            text, None if negative is None else negative[:1], picture, tuple(images)
+        )
         progress, observer = self._build_observer(progress, callback_on_step_end, cancel)
         clip = generation.generate_clip(model, made_from, values, fps or model.config.fps, progress, observer)
         report = _build_report(values, model.config, clip, (0, len(clip.frames)))

@@ -42,6 +42,15 @@ def check_inputs(model: EditingModel, request: EditRequest, *, has_mask: bool, f
         raise InputError(
             f"reference: {config.name} takes {most} at most, got {len(references)}; leave some out"
         )
+    if request.second_video is not None:
+        if editor_rules(config).sources < 2:
+            raise InputError(
+                f"second_video: {config.name} takes one clip; leave it out, or use ByteDance/Bernini-R-1.3B-Diffusers, which takes two"
+            )
+        if settings.detail == "tiles":
+            raise InputError(
+                'second_video: with detail "tiles" a tile would be shown all of it; expected another detail'
+            )
     if request.context is not None and config.condition.context != "stored":
         raise InputError(f"context: {config.name} reads the instruction itself; leave {request.context} out")
     conditions = {*model.conditions} - ({"reference"} if not references else set())
@@ -105,7 +114,13 @@ def read_references(config: ModelConfig, references: Sequence[PictureInput]) -> 
 
 
 def tell_task(
-    config: ModelConfig, settings: EditSettings, *, has_source: bool, has_reference: bool, is_picture: bool
+    config: ModelConfig,
+    settings: EditSettings,
+    *,
+    has_source: bool,
+    has_reference: bool,
+    is_picture: bool,
+    has_second_source: bool = False,
 ) -> str:
     """Return the sentence that tells a model its task; "" for models that are told none.
 
@@ -115,6 +130,7 @@ def tell_task(
       has_source: whether there is a clip or picture to edit.
       has_reference: whether there are references.
       is_picture: whether the result is one picture.
+      has_second_source: whether there is a second clip.
 
     Raises:
       InputError: a task for a model that is told none.
@@ -123,10 +139,13 @@ def tell_task(
         if settings.task:
             raise InputError(f"task: {config.name} is told none, it would do nothing; leave it out")
         return ""
-    return task_prefix(
-        settings.task
-        or choose_task(has_source=has_source, has_reference=has_reference, is_picture=is_picture)
+    task = choose_task(
+        has_source=has_source,
+        has_reference=has_reference,
+        is_picture=is_picture,
+        has_second_source=has_second_source,
     )
+    return task_prefix(settings.task or task)
 
 
 def read_context(

@@ -1,4 +1,4 @@
-"""Whether everything that a model is given has an effect: sentence, source, mask, reference, adapter; and what its autoencoder loses.
+"""Whether everything that a model is given has an effect: sentence, source, mask, reference, adapters; and what its autoencoder loses.
 
 A model can be whole by names and shapes and still ignore its sentence (a wrong tokenizer, an adapter of another revision) or draw noise (a
 wrong scale). Here a few frames are sampled again and again from the same noise, each time with one input changed. Nothing is judged but
@@ -6,7 +6,7 @@ that the result differs, that it is made of numbers, and that the same inputs gi
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from v2v.array_types import AnyLatents
 from v2v.config import ModelConfig
 from v2v.diffusion.windows import noise_seeds, window_noise
+from v2v.models.conditioning import context_shape
 from v2v.pipeline.model import EditingModel, SampleRequest
 
 # Two results are taken for the same whose difference is smaller than this part of their size.
@@ -53,14 +54,15 @@ def small_settings(config: ModelConfig) -> dict[str, Any]:
 
 
 def check_effects(
-    model: EditingModel, frames: np.ndarray, without_adapter: EditingModel | None = None
+    model: EditingModel, frames: np.ndarray, without_adapters: Mapping[str, EditingModel] | None = None
 ) -> list[Verdict]:
     """Run all checks that apply to a model.
 
     Args:
       model: the model, with its adapters.
       frames: a clip of the model's size, uint8 [T, h, w, 3].
-      without_adapter: the model with its last adapter at weight 0; None where there is none to be checked.
+      without_adapters: the model with one of its adapters at weight 0, by what the adapter is called, such as "adapter" or "low-noise
+        adapter"; None where there is none to be checked.
 
     Returns:
       Verdicts in the order of the checks.
@@ -85,8 +87,8 @@ def check_effects(
     )
     for name, changed in _changed_inputs(model, request, frames).items():
         verdicts.append(_compare(name, first, _sample(model, changed())))
-    if without_adapter is not None:
-        verdicts.append(_compare("adapter", first, _sample(without_adapter, request)))
+    for name, without in (without_adapters or {}).items():
+        verdicts.append(_compare(name, first, _sample(without, request)))
     return verdicts
 
 
@@ -100,9 +102,11 @@ def _first_request(model: EditingModel, source: np.ndarray, frames: np.ndarray) 
         mask = np.asarray(model.encode_mask(np.full(size, 255, np.uint8)))
     if "reference" in model.conditions:
         reference = np.asarray(model.encode(np.repeat(frames[None, :1], config.batch, 0)))
+    # Without an empty sentence there is nothing to lead away from.
+    guidance = 1.0 if _reads_contexts(config) else max(config.flow.guidance, 2.0)
     return SampleRequest(
-        source if model.conditions else None, mask, reference, _embed(model, PROMPTS[0]),
-        np.repeat(noise[None], config.batch, 0), STEPS, max(config.flow.guidance, 2.0),
+        source if model.conditions else None, mask, reference, _embed(model, 0),
+        np.repeat(noise[None], config.batch, 0), STEPS, guidance,
         seeds=np.repeat(noise_seeds(0, 0, source.shape[1])[None], config.batch, 0),
     )  # fmt: skip
 
@@ -117,7 +121,9 @@ def _changed_inputs(
     half[:, :, :, : width // 2] = 255
     replace = dataclasses.replace
     changes: dict[str, Callable[[], SampleRequest]] = {
-        "sentence": lambda: replace(request, text=_embed(model, PROMPTS[1])),
+        "context" if _reads_contexts(model.config) else "sentence": lambda: replace(
+            request, text=_embed(model, 1)
+        ),
         "seed": lambda: replace(request, noise=np.asarray(request.noise)[:, ::-1].copy()),
     }
     if "source" in model.conditions:
@@ -129,8 +135,18 @@ def _changed_inputs(
     return changes
 
 
-def _embed(model: EditingModel, sentence: str) -> np.ndarray:
-    return np.repeat(np.asarray(model.embed_text([sentence]).rows), model.config.batch, 0)
+def _reads_contexts(config: ModelConfig) -> bool:
+    """Return whether cross-attention is given what another network made, in place of embedded sentences."""
+    return config.condition.context == "stored"
+
+
+def _embed(model: EditingModel, number: int) -> np.ndarray:
+    """Return what cross-attention is given of one of two prompts, [batch, m, d]; random numbers where another network would make it."""
+    if _reads_contexts(model.config):
+        rows = np.random.default_rng(number).standard_normal((1, *context_shape(model.config)), np.float32)
+    else:
+        rows = np.asarray(model.embed_text([PROMPTS[number]]).rows)
+    return np.repeat(rows, model.config.batch, 0)
 
 
 def _sample(model: EditingModel, request: SampleRequest) -> np.ndarray:
@@ -165,7 +181,7 @@ def _compare(name: str, first: np.ndarray, second: np.ndarray) -> Verdict:
     passed = difference >= LEAST_DIFFERENCE
     text = (
         f"another {name} changes the result by {difference:.1%}"
-        if name != "adapter"
+        if not name.endswith("adapter")
         else f"it changes the result by {difference:.1%}"
     )
     if not passed:

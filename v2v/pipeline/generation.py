@@ -1,4 +1,7 @@
-"""Make a clip from a text, and if wanted from its first frame: what the backbone does before it is taught to edit."""
+"""Make a clip from a text, and if wanted from its first frame: what the backbone does before it is taught to edit.
+
+Editors that were trained to (Bernini-R, its tasks r2v and r2i) make clips of what reference pictures show.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +10,7 @@ import numpy as np
 from v2v.config import ModelConfig
 from v2v.diffusion import windows
 from v2v.errors import InputError, note
+from v2v.models.conditioning import build_conditioning
 from v2v.models.editor_presets import editor_rules
 from v2v.pipeline import windowed
 from v2v.pipeline.model import EditingModel, SampleRequest
@@ -24,11 +28,13 @@ class GenerationInputs:
       text: embedding of the prompt, [1, m, d].
       negative: embedding of what guidance leads away from, like `text`; None for the empty sentence.
       first_frame: the clip's first frame, uint8 [h, w, 3]; None where it is sampled too.
+      references: pictures of what is to be seen, uint8 [h, w, 3] each.
     """
 
     text: np.ndarray
     negative: np.ndarray | None = None
     first_frame: np.ndarray | None = None
+    references: tuple[np.ndarray, ...] = ()
 
 
 def check_generation(model: EditingModel) -> None:
@@ -62,6 +68,36 @@ def check_first_frame(config: ModelConfig) -> None:
         )
 
 
+def check_references(model: EditingModel, settings: EditSettings, count: int) -> None:
+    """Check that a model makes clips of reference pictures, and is guided on them where a scale for that is given.
+
+    Args:
+      model: the model.
+      settings: the settings.
+      count: number of pictures.
+
+    Raises:
+      InputError: a model that takes none without a clip, more than it takes, or a scale without effect.
+    """
+    config, rules = model.config, editor_rules(model.config)
+    if count and not rules.has_tasks:
+        raise InputError(
+            f"reference: {config.name} takes none without a clip; leave it out, or use ByteDance/Bernini-R-1.3B-Diffusers, which does"
+        )
+    if count > rules.references:
+        raise InputError(
+            f"reference: {config.name} takes {rules.references} at most, got {count}; leave some out"
+        )
+    conditions = ("reference",) if count else ()
+    conditioning = build_conditioning(config.dit, config.condition)
+    mode = conditioning.guidance_mode(settings.guide, conditions, config.frames)
+    for axis, value in (("reference", settings.guidance_reference), ("source", settings.guidance_source)):
+        if value is not None and axis not in mode.axes:
+            raise InputError(
+                f"guidance_{axis}: {config.name} isn't guided on that here, it would do nothing; leave it out"
+            )
+
+
 def generate_clip(
     model: EditingModel,
     inputs: GenerationInputs,
@@ -88,10 +124,12 @@ def generate_clip(
     t, *shape = config.vae.latent_shape(frames, config.height, config.width)
     noise = windows.window_noise(settings.seed, 0, t, tuple(shape))[None]
     first = None if inputs.first_frame is None else model.encode(inputs.first_frame[None, None])
+    pictures = [model.encode(picture[None, None]) for picture in inputs.references]
     request = SampleRequest(
-        None, None, None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
+        None, None, pictures[0] if pictures else None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
         negative=inputs.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
         low_guidance=settings.low_guidance_of(config), on_step=observer.step_function(np.zeros(1, int)),
+        guidance_reference=settings.guidance_reference, others={f"reference_{i}": z for i, z in enumerate(pictures[1:], 2)},
     )  # fmt: skip
     (latents,) = (
         np.asarray(model.sample(sample).latents, np.float32)

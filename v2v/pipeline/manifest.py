@@ -4,8 +4,8 @@ A manifest is a text file with one JSON object per line:
 
     {"video": "a.mp4", "instruction": "make it night", "mask": "a.png", "seed": 3, "output": "night.mp4"}
 
-`video` and `instruction` are required; `mask`, `reference`, `first_frame`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
-[file, weight] pairs) and every field of `EditSettings` and `OutputFormat` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
+`video` and `instruction` are required; `mask`, `reference`, `first_frame`, `second_video`, `context`, `output`, `lora` (a file or ORG/NAME on the hub, or a list of them and of
+[file, weight] pairs), `lora_high` and `lora_low` (the same, for the two transformers of models that have two) and every field of `EditSettings` and `OutputFormat` are optional. Paths are relative to the manifest, except the video "sample", the clip that comes
 with the package, and names of mask sources such as "person". Outputs are plain file names (by default the line's number and the clip's name). Options of the command line are
 the defaults of every line. A line that can't be read becomes a job with an error; the others run.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from v2v.assets import SAMPLE
 from v2v.checkpoints import hub, hub_client
+from v2v.config import TransformerName
 from v2v.errors import InputError
 from v2v.pipeline.settings import AUTO_MASK, EditRequest, EditSettings, check_combination
 from v2v.video.file_checks import DEFAULT_FORMAT, error_reason
@@ -31,7 +32,12 @@ SETTING_KEYS = {f.name for f in dataclasses.fields(EditSettings)}
 FORMAT_KEYS = {f.name for f in dataclasses.fields(OutputFormat)}
 # How texts begin that aren't UTF-8, but may be saved so.
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
-INPUT_KEYS = {"video", "instruction", "mask", "reference", "first_frame", "context", "output", "lora"}
+# By the transformers that they are for.
+PAIR_KEYS: dict[TransformerName, str] = {"high": "lora_high", "low": "lora_low"}
+INPUT_KEYS = {
+    "video", "instruction", "mask", "reference", "first_frame", "context", "second_video", "output", "lora",
+    *PAIR_KEYS.values(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Job:
       lora: adapters and their weights.
       output_format: codec, quality and pixel format of the output.
       error: the reason why it can't run, or "".
+      pairs: adapters of the transformers of a model of two, with their weights and the names of their transformers.
     """
 
     line: int
@@ -53,6 +60,7 @@ class Job:
     lora: tuple[tuple[str, float], ...] = ()
     error: str = ""
     output_format: OutputFormat = DEFAULT_FORMAT
+    pairs: tuple[tuple[str, float, TransformerName], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,8 +157,8 @@ def parse_job(
     mask = fields.get("mask")
     if isinstance(mask, list) and [type(n) for n in mask] == [int] * 4:
         fields["mask"] = ",".join(map(str, mask))
-    mask, first_frame, context, output = (
-        _text(fields, name) for name in ("mask", "first_frame", "context", "output")
+    mask, first_frame, context, second_video, output = (
+        _text(fields, name) for name in ("mask", "first_frame", "context", "second_video", "output")
     )
     references = _texts(fields, "reference")
     if mask is not None and mask != AUTO_MASK and not BOX.fullmatch(mask):
@@ -189,20 +197,25 @@ def parse_job(
         settings,
         first_frame=first_frame and place(first_frame),
         context=context and place(context),
+        second_video=second_video and place(second_video),
     )
-    lora = tuple(
-        # Absolute, so that no path is taken for a name.
-        (
-            str(
-                hub.resolve_adapter(file)
-                if _is_hub_name(file, manifest)
-                else manifest.parent.absolute() / file
-            ),
-            weight,
-        )
-        for file, weight in _adapters(fields.get("lora"), defaults.lora_scale)
+    lora = _line_adapters(fields, "lora", manifest, defaults.lora_scale)
+    pairs: tuple[tuple[str, float, TransformerName], ...] = tuple(
+        (file, weight, transformer)
+        for transformer, key in PAIR_KEYS.items()
+        for file, weight in _line_adapters(fields, key, manifest, defaults.lora_scale)
     )
-    return Job(number, request, output, lora, output_format=output_format)
+    return Job(number, request, output, lora, output_format=output_format, pairs=pairs)
+
+
+def _line_adapters(fields: dict, key: str, manifest: Path, scale: float) -> tuple[tuple[str, float], ...]:
+    """Return the adapters of a field of a line; paths are absolute, so that none is taken for a name."""
+
+    def resolve(file: str) -> str:
+        is_name = _is_hub_name(file, manifest)
+        return str(hub.resolve_adapter(file) if is_name else manifest.parent.absolute() / file)
+
+    return tuple((resolve(file), weight) for file, weight in _adapters(fields.get(key), scale, key))
 
 
 def _line_format(fields: dict, default: OutputFormat) -> OutputFormat:
@@ -254,14 +267,16 @@ def _required_text(fields: dict, name: str) -> str:
     return value
 
 
-def _adapters(lora, scale: float) -> list[tuple[str, float]]:
+def _adapters(lora, scale: float, key: str) -> list[tuple[str, float]]:
     pairs = [
         [one, scale] if isinstance(one, str) else one
         for one in (lora if isinstance(lora, list) else [] if lora is None else [lora])
     ]
     if not all(isinstance(p, list) and [type(x) for x in p] in ([str, int], [str, float]) for p in pairs):
-        raise InputError(f"lora expected a file, or a list of files and [file, weight] pairs, got {lora!r}")
+        raise InputError(f"{key} expected a file, or a list of files and [file, weight] pairs, got {lora!r}")
     for file, weight in pairs:
         if not file.strip() or not _finite(weight):
-            raise InputError(f'lora expected a file\'s name and a finite weight, got "{file}" and {weight!r}')
+            raise InputError(
+                f'{key} expected a file\'s name and a finite weight, got "{file}" and {weight!r}'
+            )
     return [(file, float(weight)) for file, weight in pairs]

@@ -20,7 +20,10 @@ GiB of temporaries          v5e / v6e                   GPU
     decode 121x704x1280     23.86                       17.03; in 2x2 tiles 10.88
     encode                  5.09                        3.46; 7.50 at 121x704x1280
     sample 8,190 tokens     1.90                        0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
-The autoencoder of Wan2.1 folds no pixels into channels: its maps are four times as large, of fewer channels; no compiler was asked about it.
+The autoencoder of Wan2.1 folds no pixels into channels, so its maps are four times as large, of fewer channels. XLA for H100 reports
+    decode 81x480x832       7.30
+    encode 81x480x832       6.07
+Those of TPUs, and in tiles, are taken in proportion, with channels padded to the 128 lanes of a TPU; libtpu was not asked about them.
 """
 
 import functools
@@ -62,21 +65,34 @@ TEXT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
+class _MapCosts:
+    """Maps of an autoencoder's first width and largest size that are in memory at the same time.
+
+    Attributes:
+      encoder: in the encoder.
+      decoder: in the decoder.
+      tiles: in a decoder in tiles: for each frame's worth of windows, for a window's share of the frame.
+    """
+
+    encoder: float
+    decoder: float
+    tiles: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class _Costs:
     """What a platform's programs take.
 
     Attributes:
-      encoder_maps: maps of the autoencoder's first width and full resolution in memory at the same time, in the encoder.
-      decoder_maps: the same in the decoder.
-      tiled_maps: the same of a decoder in tiles: for each frame's worth of windows, for a window's share of the frame.
+      folded_maps: of the autoencoder of Wan2.2, which folds pixels into channels.
+      plain_maps: of that of Wan2.1.
       token_arrays: float32 arrays of all tokens at the transformer's width.
       sampler_bytes: what the sampler takes beside them.
       channels: multiple to which the last axis of latents is padded.
     """
 
-    encoder_maps: float
-    decoder_maps: float
-    tiled_maps: tuple[float, float]
+    folded_maps: _MapCosts
+    plain_maps: _MapCosts
     token_arrays: float
     sampler_bytes: int
     channels: int
@@ -84,9 +100,9 @@ class _Costs:
 
 # CPUs' programs are not calibrated: between the two.
 COSTS = {
-    "tpu": _Costs(5.6, 7.9, (2.2, 4.9), 9, int(1.2 * GIB), 128),
-    "gpu": _Costs(3.8, 6, (1.95, 4.3), 7.5, 1 << 26, 1),
-    "cpu": _Costs(5.6, 7.9, (2.5, 5.4), 9, 1 << 26, 1),
+    "tpu": _Costs(_MapCosts(5.6, 7.9, (2.2, 4.9)), _MapCosts(4, 5.7, (1.6, 3.5)), 9, int(1.2 * GIB), 128),
+    "gpu": _Costs(_MapCosts(3.8, 6, (1.95, 4.3)), _MapCosts(2.75, 3.3, (1.1, 2.4)), 7.5, 1 << 26, 1),
+    "cpu": _Costs(_MapCosts(5.6, 7.9, (2.5, 5.4)), _MapCosts(4, 5.7, (1.8, 3.9)), 9, 1 << 26, 1),
 }
 
 
@@ -352,7 +368,7 @@ def plan_edit(
 
 def encoding_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:
     """Return the bytes that encoding takes beside the weights."""
-    maps = COSTS[platform].encoder_maps * config.vae.base_dim
+    maps = _map_costs(config, platform).encoder * config.vae.base_dim
     return int(4 * maps * _map_scale(config) * _pixels_at_a_time(config, shape))
 
 
@@ -367,15 +383,15 @@ def decoding_bytes(
       platform: "tpu", "gpu" or "cpu".
       tiles: rows and columns of tiles.
     """
-    costs = COSTS[platform]
-    maps = costs.decoder_maps
+    costs = _map_costs(config, platform)
+    maps = costs.decoder
     if tiles != (1, 1):
         scale, margin = feature_scale(config.vae), tile_margin(config.vae)
         share = math.prod(
             TileAxis.of(side // scale, count, margin).window / (side // scale)
             for side, count in zip((shape.height, shape.width), tiles, strict=True)
         )
-        maps = costs.tiled_maps[0] * share * math.prod(tiles) + costs.tiled_maps[1] * share
+        maps = costs.tiles[0] * share * math.prod(tiles) + costs.tiles[1] * share
     result = 12 * shape.rows * shape.frames * shape.height * shape.width
     return (
         int(4 * maps * _map_scale(config) * config.vae.decoder_base_dim * _pixels_at_a_time(config, shape))
@@ -403,8 +419,13 @@ def cache_bytes(config: ModelConfig, shape: ClipShape, branches: int = 2) -> int
     return 2 * config.dit.layers * shape.condition_tokens * config.dit.width * width * branches
 
 
+def _map_costs(config: ModelConfig, platform: str) -> _MapCosts:
+    costs = COSTS[platform]
+    return costs.plain_maps if config.vae.patch == 1 else costs.folded_maps
+
+
 def _map_scale(config: ModelConfig) -> int:
-    """Return how many times larger an autoencoder's largest maps are than those that `COSTS` were taken of, at half the pixels' height and width."""
+    """Return how many times larger an autoencoder's largest maps are than those at half the height and width of the pixels."""
     return 4 if config.vae.patch == 1 else 1
 
 

@@ -57,7 +57,7 @@ class SampleRequest:
       negative: embedded text that guidance leads away from, like `text`; None for the empty sentence.
       guidance_reference: scale of guidance on references; None for the model's.
       guidance_source: scale of guidance on the source, the same.
-      others: latents of further references by name, `reference_2` and so on, of models that take several; their sizes may differ.
+      others: latents of further inputs by name, `reference_2` and so on or `source_2`, of models that take several; their sizes may differ.
       low_guidance: guidance scale of the low-noise transformer of a model of two; None for `guidance`.
       first: latents of the picture that a window begins with, [b, 1, y, x, c], which is kept as it is; None where it is sampled too.
       seeds: of fresh noise, [b, t, 4] (`windows.noise_seeds`), for solvers that draw some.
@@ -156,4 +156,4 @@ def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, A
     """Return those latents of a request that the model can be shown, by their names."""
     latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
     shown = {name: z for name, z in latents.items() if z is not None and name in model.conditions}
-    return shown | (dict(request.others) if "reference" in shown else {})
+    return shown | {name: z for name, z in request.others.items() if name.rpartition("_")[0] in shown}

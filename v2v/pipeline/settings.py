@@ -219,6 +219,7 @@ class EditRequest:
       first_frame: the first edited frame as another program made it, in any form of `reference`: the edit goes on from it.
       context: file of what another network made of instruction, source and reference, for models that read that in place of the
         instruction (checkpoints/context_file.py).
+      second_video: a second clip, in any form of `video`, for models that take two: the first gives size and length.
 
     Raises:
       InputError: a URL in place of a file.
@@ -232,10 +233,12 @@ class EditRequest:
     fps: float = 25.0
     first_frame: PictureInput | None = None
     context: str | Path | None = None
+    second_video: ClipInput | None = None
 
     def __post_init__(self):
         inputs = [("reference", value) for value in self.references]
-        inputs += [(name, getattr(self, name)) for name in ("video", "mask", "first_frame", "context")]
+        names = ("video", "mask", "first_frame", "context", "second_video")
+        inputs += [(name, getattr(self, name)) for name in names]
         for name, value in inputs:
             if isinstance(value, str) and URL.match(value):
                 raise InputError(f"{name}: expected a file, got {value}; download it first")
@@ -245,11 +248,16 @@ class EditRequest:
     @property
     def references(self) -> tuple[PictureInput, ...]:
         """Return the references, none or more."""
-        if self.reference is None:
-            return ()
-        if isinstance(self.reference, str | Path | np.ndarray):
-            return (self.reference,)
-        return tuple(self.reference)
+        return picture_inputs(self.reference)
+
+
+def picture_inputs(pictures: PicturesInput | None) -> tuple[PictureInput, ...]:
+    """Return pictures as people hand them over, one, several or none, as a tuple."""
+    if pictures is None:
+        return ()
+    if isinstance(pictures, str | Path | np.ndarray):
+        return (pictures,)
+    return tuple(pictures)
 
 
 class EditReport(TypedDict):

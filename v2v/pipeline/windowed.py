@@ -19,6 +19,8 @@ from v2v.models.editor_presets import editor_rules
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.progress import Progress, track_steps
 from v2v.pipeline.sampling_observer import NO_OBSERVER, SamplingObserver
+from v2v.pipeline.second_video import CONDITION_NAME as SECOND_VIDEO
+from v2v.pipeline.second_video import SecondVideo
 from v2v.pipeline.settings import EditSettings
 from v2v.video.frame_store import FrameStore
 
@@ -70,6 +72,7 @@ class EditInputs:
       reference: latents of the reference, [config.batch, 1, y, x, c], or None.
       others: latents of further references by name (`SampleRequest.others`).
       first_frame: the edited first frame, uint8 [h, w, 3], from which the edit goes on; None where it is sampled too.
+      second_video: a second source clip, or None.
     """
 
     text: np.ndarray
@@ -78,6 +81,7 @@ class EditInputs:
     reference: AnyLatents | None = None
     first_frame: np.ndarray | None = None
     others: Mapping[str, AnyLatents] = field(default_factory=dict)
+    second_video: SecondVideo | None = None
 
 
 def edit_windows(
@@ -124,20 +128,23 @@ def edit_windows(
     if picture is not None:  # each window begins with a frame of the one before
         batches, phase_batches = [np.full(config.batch, i) for i in range(len(plan.starts))], 1
 
-    def encode(batch: np.ndarray) -> tuple[np.ndarray, AnyLatents | None]:
+    def encode(batch: np.ndarray) -> tuple[np.ndarray, AnyLatents | None, dict[str, AnyLatents]]:
         # Beyond the end the last frame is repeated.
-        rows = first + np.minimum(plan.starts[batch][:, None] * plan.stride + np.arange(T), n - 1)
-        z_src = np.asarray(model.encode(small[rows]))
+        begins = plan.starts[batch] * plan.stride
+        rows = first + np.minimum(begins[:, None] + np.arange(T), n - 1)
+        z_src, others = np.asarray(model.encode(small[rows])), dict(inputs.others)
+        if inputs.second_video is not None:
+            others[SECOND_VIDEO] = np.asarray(inputs.second_video.encode(model, begins, T))
         if mask_lookup is None or not takes_mask:
-            return z_src, z_msk
+            return z_src, z_msk, others
         mask = np.where(mask_lookup(rows)[..., None], 255, 0).astype(np.uint8)
-        return z_src, np.asarray(model.encode_mask(np.broadcast_to(mask, size)))
+        return z_src, np.asarray(model.encode_mask(np.broadcast_to(mask, size))), others
 
     # Autoencoder and transformer take turns once for many windows, since on small devices only one of them fits.
     for number, batch in enumerate(track_steps(batches, "windows", progress)):
         if not encoded:
             encoded = [encode(later) for later in batches[number : number + phase_batches]]
-        z_src, z_mask = encoded.pop(0)
+        z_src, z_mask, others = encoded.pop(0)
         z_first = None
         if picture is not None:
             z_first = model.encode(np.broadcast_to(picture, (config.batch, 1, *picture.shape)))
@@ -149,7 +156,7 @@ def edit_windows(
             z_src, z_mask, inputs.reference, inputs.text, np.stack(noise), settings.steps_of(config),
             settings.guidance_of(config), links=plan.links(batch, past), begin=z_src, strength=settings.strength,
             mode=settings.guide, negative=inputs.negative, first=z_first, seeds=seeds, low_guidance=settings.low_guidance_of(config),
-            guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=inputs.others,
+            guidance_reference=settings.guidance_reference, guidance_source=settings.guidance_source, others=others,
             on_step=observer.step_function(batch),
         )  # fmt: skip
         output = model.sample(request)
