@@ -14,9 +14,11 @@ from v2v import Video, read
 from v2v.checkpoints.context_file import StoredContext, write_context
 from v2v.cli import main
 from v2v.config import ConditionConfig, debug
+from v2v.diffusion.sampler import SampleOutput
 from v2v.errors import InputError, collect_notes
 from v2v.models.editor_presets import as_bernini, as_kiwi
 from v2v.pipeline import editor_inputs, windowed
+from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.second_video import read_second_video
 from v2v.pipeline.settings import EditRequest, EditSettings
 
@@ -138,6 +140,41 @@ def test_presets_have_the_published_numbers():
     assert (kiwi.condition.reference, kiwi.flow.guidance, kiwi.fps) == ("before", 1.0, 15)
 
 
+def test_clips_of_what_pictures_show():
+    """Without a source: references at their own sizes, the task's sentence, and guidance on them; refused where a model takes none."""
+
+    class Model(FakePretrained):
+        def embed_text(self, texts):
+            self.text = texts[0]
+            return super().embed_text(["make it grey"])
+
+        def encode(self, video):
+            return np.asarray(video)
+
+        def sample(self, request):
+            self.request = request
+            return SampleOutput(np.zeros_like(np.asarray(request.noise)))
+
+        def decode(self, z):
+            return np.zeros((1, 5, 32, 32, 3), np.float32)
+
+    fake = Model(BERNINI, conditions=("source", "reference"))
+    pictures = [np.full((30, 90, 3), 50, np.uint8), np.full((32, 32, 3), 90, np.uint8)]
+    clip = EasyV2VEditor(fake).generate("a cat", reference=pictures, guidance_reference=3.0, anyway=True)
+    assert clip.frames.shape == (5, 32, 32, 3) and fake.text.endswith("subject-to-video generation.a cat")
+    step = BERNINI.vae.stride_xy
+    assert fake.request.reference.shape == (1, 1, round(30 / step) * step, round(90 / step) * step, 3)
+    assert fake.request.others["reference_2"].shape == (1, 1, 32, 32, 3)
+    assert fake.request.source is None and fake.request.guidance_reference == 3.0
+    for config, inputs, words in (
+        (BERNINI, {"guidance_reference": 3.0}, "isn't guided on that here"),
+        (BERNINI, {"reference": pictures * 9}, "takes 16 at most, got 18"),
+        (debug(), {"reference": pictures[0]}, "takes none without a clip"),
+    ):
+        with pytest.raises(InputError, match=words):
+            EasyV2VEditor(Model(config)).generate("a cat", anyway=True, **inputs)
+
+
 @pytest.mark.slow
 def test_bernini_edits(tmp_path, capsys):
     folder = write_bernini(tmp_path / "model", model_type="bernini_renderer")
@@ -162,29 +199,6 @@ def test_bernini_edits(tmp_path, capsys):
     one, two = (read(tmp_path / name).frames.astype(int) for name in ("one.mkv", "two.mkv"))
     assert one.shape == two.shape and np.abs(one - two).max() > 2
     assert main.main([*words, *references, *second, "--guide", "rv2v", "-o", str(tmp_path / "both.mkv")]) == 0
-    # Clips of what pictures show, without a source.
-    made = ["edit", "--text-only", "a cat", *words[3:], *exact]
-    assert main.main([*made, "-o", str(tmp_path / "none.mkv")]) == 0
-    assert main.main([*made, *references, "--task", "t2v", "-o", str(tmp_path / "cat.mkv")]) == 0
-    assert main.main([*made, *references, "--guidance-reference", "9", "-o", str(tmp_path / "more.mkv")]) == 0
-    none, cat, more = (read(tmp_path / f"{name}.mkv").frames.astype(int) for name in ("none", "cat", "more"))
-    assert none.shape == (5, 32, 32, 3) and np.abs(none - cat).max() > 2 < np.abs(more - cat).max()
-    capsys.readouterr()
-    for model, options, told in (
-        (folder, ["--guidance-reference", "9"], "isn't guided on that here"),
-        ("embedded", references, "takes none without a clip"),
-    ):
-        command = [
-            "edit",
-            "--text-only",
-            "a cat",
-            "--model",
-            str(model),
-            *options,
-            "-o",
-            str(tmp_path / "x.mkv"),
-        ]
-        assert main.main(command) == 2 and told in capsys.readouterr().err
 
 
 @pytest.mark.slow
