@@ -6,7 +6,7 @@ import json
 import pytest
 
 from data_synth.recipes.published import metadata_files
-from data_synth.recipes.published.metadata_files import CsvRecords, CsvRows, Joined, JsonList
+from data_synth.recipes.published.metadata_files import Concatenation, CsvRecords, CsvRows, JsonList
 from v2v.errors import InputError
 
 ITEMS = [{"a": "é" * i, "n": [i, {"x": None}]} for i in range(20)] + [1, 12345, "s", "[,]", None, [], {}]
@@ -81,8 +81,8 @@ def test_other_encodings_and_columns(tmp_path):
 
 
 def test_sequences_after_one_another():
-    joined = Joined([[1, 2], [], [3]])
+    joined = Concatenation([[1, 2], [], [3]])
     assert list(joined) == [1, 2, 3] and len(joined) == 3 and joined[2] == 3
-    assert len(Joined([])) == 0
+    assert len(Concatenation([])) == 0
     with pytest.raises(IndexError):
         joined[3]

@@ -281,8 +281,8 @@ CONFIGURATIONS: Mapping[str, Callable[[], ModelConfig]] = {
 
 def find_configuration(name: str) -> ModelConfig | None:
     """Return the configuration of a known model, in any case of its letters; None for those of the package, and others."""
-    known = find_known(name)
-    build = CONFIGURATIONS.get(known.name) if known else None
+    model = find_known(name)
+    build = CONFIGURATIONS.get(model.name) if model else None
     return None if build is None else build()
 
 

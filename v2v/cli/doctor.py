@@ -243,12 +243,12 @@ def _describe_files(
                 return out
             sizes = parameter_store.part_bytes(config)
         sampling = sampling_of(config.flow)
-        found: dict[str, Adapter] = {}
+        by_part: dict[str, Adapter] = {}
         for transformer, file in adapter_files.items():
-            found |= adapters.load_for_transformers(file, config, transformer)
-        if found:
-            conditions = _edit_conditions(config, found)
-            sampling = next((one.sampling for one in found.values() if one.sampling), sampling)
+            by_part |= adapters.load_for_transformers(file, config, transformer)
+        if by_part:
+            conditions = _edit_conditions(config, by_part)
+            sampling = next((one.sampling for one in by_part.values() if one.sampling), sampling)
     except InputError as err:
         problems.append(str(err))
         return out
@@ -361,14 +361,14 @@ def _describe_published(
     return folder.config, _edit_conditions(folder.config, {"dit": adapter})
 
 
-def _edit_conditions(config: ModelConfig, found: Mapping[str, Adapter]) -> tuple[str, ...]:
+def _edit_conditions(config: ModelConfig, by_part: Mapping[str, Adapter]) -> tuple[str, ...]:
     """Return the conditions that all transformers of a model take with adapters, by part."""
     conditioning = build_conditioning(config.dit, config.condition)
-    taken = [
-        conditioning.usable_conditions(found[part].embed or {} if part in found else {})
+    conditions = [
+        conditioning.usable_conditions(by_part[part].embed or {} if part in by_part else {})
         for part in config.transformers
     ]
-    return tuple(name for name in taken[0] if all(name in names for names in taken))
+    return tuple(name for name in conditions[0] if all(name in names for names in conditions))
 
 
 def _collect_problem(problems: list[str], check, *args):

@@ -230,10 +230,10 @@ def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
     files: dict[TransformerName | None, str] = {None: args.lora, "high": args.lora_high, "low": args.lora_low}
-    given: dict[TransformerName | None, str] = {
+    adapter_files: dict[TransformerName | None, str] = {
         transformer: file for transformer, file in files.items() if file
     }
-    return run_doctor(args.model, given, args.values, args.effect)
+    return run_doctor(args.model, adapter_files, args.values, args.effect)
 
 
 def _app(args: argparse.Namespace) -> dict:

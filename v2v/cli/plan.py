@@ -70,8 +70,8 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     """
     config = load_experiment(request.experiment, request.overrides, "plan").config
     if request.model:
-        own = load_experiment(request.experiment, [], "plan").config.model
-        model = _plan_model(request.model, own, config.model, request.program)
+        base = load_experiment(request.experiment, [], "plan").config.model
+        model = _plan_model(request.model, base, config.model, request.program)
         config = dataclasses.replace(config, model=model, name=request.model)
     if request.weights_dtype is not None:
         if config.trains == "full" and request.program == "train":
@@ -94,7 +94,10 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
 
 
 def _plan_model(
-    name: str, own: ModelConfig, given: ModelConfig, program: ProgramKind | Literal["edit"]
+    name: str,
+    experiment_model: ModelConfig,
+    request_model: ModelConfig,
+    program: ProgramKind | Literal["edit"],
 ) -> ModelConfig:
     """Return the model that is planned in place of an experiment's.
 
@@ -103,8 +106,8 @@ def _plan_model(
 
     Args:
       name: the published model; of known ones nothing is fetched.
-      own: the experiment's model.
-      given: the same with the fields of the command line.
+      experiment_model: the experiment's.
+      request_model: the same with the fields of the command line.
       program: what is planned.
     """
     published = None if Path(name).exists() else find_configuration(name)
@@ -112,15 +115,15 @@ def _plan_model(
         with hub.open_for_examination(name) as examined:
             published = read_model_folder(examined.folder).config
     if program == "train":
-        return with_published_sizes(given, published)
-    return _with_changes(published, own, given)
+        return with_published_sizes(request_model, published)
+    return _with_changes(published, experiment_model, request_model)
 
 
-def _with_changes(settings: Any, before: Any, after: Any) -> Any:
+def _with_changes(settings: Any, base: Any, changed_base: Any) -> Any:
     """Return settings with the fields in which two others of their kind differ, as the latter has them."""
     changes = {}
     for field in dataclasses.fields(settings):
-        old, new = getattr(before, field.name), getattr(after, field.name)
+        old, new = getattr(base, field.name), getattr(changed_base, field.name)
         if old == new:
             continue
         is_nested = dataclasses.is_dataclass(old) and type(old) is type(new)

@@ -292,14 +292,14 @@ def _key(job: Job, weights: str) -> str:
         else:
             digest.update(str(file).encode())
     # Unknown to earlier versions.
-    for name, given in (("first frame", request.first_frame), ("second video", request.second_video)):
-        if given is None:
+    for name, value in (("first frame", request.first_frame), ("second video", request.second_video)):
+        if value is None:
             continue
         digest.update(f"|{name}|".encode())
-        if isinstance(given, str | Path) and Path(given).is_file():
-            digest.update(Path(given).read_bytes())
+        if isinstance(value, str | Path) and Path(value).is_file():
+            digest.update(Path(value).read_bytes())
         else:
-            digest.update(str(given).encode())
+            digest.update(str(value).encode())
     settings = dataclasses.asdict(request.settings)
     if not settings["negative"]:  # records of earlier versions have no such setting
         del settings["negative"]

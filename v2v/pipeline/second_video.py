@@ -41,9 +41,9 @@ class SecondVideo:
           stride: frames of a latent frame.
         """
         count = len(self.rows)
-        shown = min(length, -(-(count - 1) // stride) * stride + 1)
-        begin = min(begin, max(0, count - shown))
-        return self.rows[np.minimum(begin + np.arange(shown), count - 1)]
+        window = min(length, -(-(count - 1) // stride) * stride + 1)
+        begin = min(begin, max(0, count - window))
+        return self.rows[np.minimum(begin + np.arange(window), count - 1)]
 
     def encode(self, model: EditingModel, begins: np.ndarray, length: int) -> AnyLatents:
         """Return the latents that windows are shown, [b, t, y, x, c].

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.recipes.published.metadata_files import CsvRecords, Joined, JsonList
+from data_synth.recipes.published.metadata_files import Concatenation, CsvRecords, JsonList
 from data_synth.recipes.published.rows import (
     ParsedRows,
     PublishedRecipe,
@@ -39,7 +39,7 @@ def ditto(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
 
         items = JsonList(path) if keys is JSON_KEYS else CsvRecords(path, keys)
         rows.append(ParsedRows(path, items, row))
-    return PublishedRecipe("Ditto-1M", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("Ditto-1M", LICENSE, Concatenation(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:

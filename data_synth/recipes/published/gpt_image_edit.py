@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from data_synth.recipes.published.metadata_files import Joined, JsonList, abbreviate
+from data_synth.recipes.published.metadata_files import Concatenation, JsonList, abbreviate
 from data_synth.recipes.published.rows import (
     MalformedRowError,
     ParsedRows,
@@ -43,7 +43,7 @@ def gpt_image_edit(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
     for pictures, annotation in _find_parts(root):
         parse = functools.partial(_parse_row, pictures, annotation.stem)
         rows.append(ParsedRows(annotation, JsonList(annotation), parse))
-    return PublishedRecipe("GPT-Image-Edit-1.5M", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("GPT-Image-Edit-1.5M", LICENSE, Concatenation(rows), fps)
 
 
 def _parse_row(pictures: Path, edit: str, item: dict) -> Row:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.recipes.published.metadata_files import CsvRows, Joined
+from data_synth.recipes.published.metadata_files import Concatenation, CsvRows
 from data_synth.recipes.published.rows import (
     MalformedRowError,
     ParsedRows,
@@ -45,4 +45,4 @@ def insvie(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
             return Row(source, root / edited / name, text, "edit", source_caption, target_caption)
 
         rows.append(ParsedRows(path, lines, row))
-    return PublishedRecipe("InsViE-1M", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("InsViE-1M", LICENSE, Concatenation(rows), fps)

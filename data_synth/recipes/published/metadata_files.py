@@ -114,8 +114,8 @@ class CsvRecords(Sequence[dict[Any, Any]]):
         self._rows = CsvRows(path)
         names = self._rows.names
         if not set(columns) <= set(names):
-            found = abbreviate(names) if names else "none"
-            raise InputError(f"{path}: expected columns {', '.join(columns)}, got {found}")
+            columns_text = abbreviate(names) if names else "none"
+            raise InputError(f"{path}: expected columns {', '.join(columns)}, got {columns_text}")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -127,7 +127,7 @@ class CsvRecords(Sequence[dict[Any, Any]]):
         return record | {None: fields[len(names) :]} if len(fields) > len(names) else record
 
 
-class Joined(Sequence[Item]):
+class Concatenation(Sequence[Item]):
     """Several sequences one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Item]]):
@@ -213,10 +213,10 @@ class _ListScanner(contextlib.AbstractContextManager["_ListScanner"]):
             self._pass(1)
         if self._next_character() != "[":
             try:
-                found = type(text_files.parse_json(text_files.read_text(self._path))).__name__
+                kind_text = type(text_files.parse_json(text_files.read_text(self._path))).__name__
             except ValueError as error:
-                found = str(error)
-            raise InputError(f"{self._path}: expected a JSON list of objects, got {found}")
+                kind_text = str(error)
+            raise InputError(f"{self._path}: expected a JSON list of objects, got {kind_text}")
         self._pass(1)
         is_first = True
         while self._next_character() != "]":
@@ -263,10 +263,10 @@ class _ListScanner(contextlib.AbstractContextManager["_ListScanner"]):
 
     def _pass(self, length: int) -> None:
         """Pass over characters."""
-        passed = self._text[self._position : self._position + length]
+        piece = self._text[self._position : self._position + length]
         self._position += length
-        self._begin += len(passed.encode())
-        self._line += passed.count("\n")
+        self._begin += len(piece.encode())
+        self._line += piece.count("\n")
 
     def _read_more(self) -> None:
         """Read as much again as is there, at least a block."""

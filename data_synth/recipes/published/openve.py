@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.recipes.published.metadata_files import CsvRecords, Joined
+from data_synth.recipes.published.metadata_files import Concatenation, CsvRecords
 from data_synth.recipes.published.rows import (
     ParsedRows,
     PublishedRecipe,
@@ -37,7 +37,7 @@ def openve(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
             return Row(_find_file(root, source), _find_file(root, edited), text, edit)
 
         rows.append(ParsedRows(path, CsvRecords(path, COLUMNS), row))
-    return PublishedRecipe("OpenVE-3M", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("OpenVE-3M", LICENSE, Concatenation(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:

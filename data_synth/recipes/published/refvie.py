@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_synth.recipes.published.metadata_files import CsvRecords, Joined
+from data_synth.recipes.published.metadata_files import Concatenation, CsvRecords
 from data_synth.recipes.published.rows import (
     ParsedRows,
     PublishedRecipe,
@@ -40,7 +40,7 @@ def refvie(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
         is_chunk = path.suffix == ".parquet"
         items = _ParquetRows(path) if is_chunk else CsvRecords(path, (*_COLUMNS, "ref_image"))
         rows.append(ParsedRows(path, items, functools.partial(_parse_row, root)))
-    return PublishedRecipe("RefVIE", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("RefVIE", LICENSE, Concatenation(rows), fps)
 
 
 def _parse_row(root: Path, item: dict) -> Row:

@@ -133,8 +133,8 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
             return Rejected("source and target differ in length")
         source_numbers, target_numbers, fps = matched.source_numbers, matched.target_numbers, matched.fps
         if self.fps and not pictures:
-            chosen = cl.resample_indices(matched.times, float(matched.times[-1]) + 1 / matched.fps, self.fps)
-            source_numbers, target_numbers, fps = source_numbers[chosen], target_numbers[chosen], self.fps
+            indices = cl.resample_indices(matched.times, float(matched.times[-1]) + 1 / matched.fps, self.fps)
+            source_numbers, target_numbers, fps = source_numbers[indices], target_numbers[indices], self.fps
         n = len(source_numbers)
         if n < T and not pictures:
             return Rejected("shorter than the clip")

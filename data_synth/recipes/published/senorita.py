@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_synth.recipes.published.metadata_files import Joined, JsonList
+from data_synth.recipes.published.metadata_files import Concatenation, JsonList
 from data_synth.recipes.published.rows import (
     MalformedRowError,
     ParsedRows,
@@ -48,7 +48,7 @@ def senorita(root: str | Path, fps: float = 0.0) -> PublishedRecipe:
             return Row(_find_file(root, source), _find_file(root, target), text, task)
 
         rows.append(ParsedRows(path, JsonList(path), row))
-    return PublishedRecipe("Senorita-2M", LICENSE, Joined(rows), fps)
+    return PublishedRecipe("Senorita-2M", LICENSE, Concatenation(rows), fps)
 
 
 def _find_file(root: Path, name: str) -> Path:
