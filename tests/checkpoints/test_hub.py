@@ -479,9 +479,9 @@ def test_convert_by_names(server, capsys):
 
 def test_sizes_of_a_plan(server, local):
     config = load_experiment("wan22_ti2v_5b", [], "plan").config.model
-    planned = plan._with_model(config, NAME)
+    planned = plan._plan_model(NAME, config, config, "train")
     assert (
-        planned == plan._with_model(config, str(local))
+        planned == plan._plan_model(str(local), config, config, "train")
         and planned.dit.layers == 2
         and planned.frames == config.frames
     )
