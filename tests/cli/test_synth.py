@@ -82,7 +82,7 @@ def test_synth_help_lists_every_recipe(v2v, capsys):
         (["--import", "ditto"], "NAME=PATH"),
         (["--import", "paris=x"], "--import paris: expected one of captions, pairs"),
         (["--recipes", "ditto"], "--import ditto=PATH"),
-        (["--recipes", "fly"], "got 'fly'"),
+        (["--recipes", "fly"], "--recipes fly: no such recipe"),
         (["--expert", "none.toml"], "none.toml"),
         (["--recipes", "removal", "--clips", "none"], "none"),
         (["--recipes", "image"], "--frames 1"),
