@@ -325,7 +325,7 @@ def test_the_report_counts_and_plays(tmp_path):
         ({"seed": -1}, "non-negative"),
         ({"height": 8}, "16 x 16"),
         ({"transition": 2}, "between 0 and 1"),
-        ({"edits": ("fly",)}, "got 'fly'"),
+        ({"edits": ("fly",)}, "--recipes fly: no such recipe"),
     ],
 )
 def test_impossible_requests(tmp_path, change, message):

@@ -123,7 +123,10 @@ def test_a_dry_run_tells_what_a_build_takes_and_writes_nothing(v2v, tmp_path, ca
         told["seconds_per_pair"] * 1e6 / 2 / 3600
     )
     assert not any(tmp_path.iterdir())
-    assert v2v("synth", *words, "--recipes", "fly") == 2 and "got 'fly'" in capsys.readouterr().err
+    assert (
+        v2v("synth", *words, "--recipes", "fly") == 2
+        and "--recipes fly: no such recipe" in capsys.readouterr().err
+    )
     text = estimate_build(SynthRequest("o", 10, frames=3, height=16, width=24), 0.0).format(1)
     assert "about 10 pairs from" in text and "hours with 1 worker" in text and "core-hours" in text
 

@@ -29,6 +29,8 @@ def test_options_fit_chip_mesh_and_memory():
 def test_what_the_compiler_does_not_know_is_left_out():
     options_of_cpus = {"xla_cpu_enable_fast_math": False}
     assert options.supported_options(options_of_cpus, jax.devices()) == (options_of_cpus, ())
+    with jax.set_mesh(jax.make_mesh((len(jax.devices()),), ("data",))):  # in which training compiles
+        assert options.supported_options(options_of_cpus, jax.devices()[:1]) == (options_of_cpus, ())
     assert options.supported_options(options_of_cpus | {"xla_nonsense": "1"}, jax.devices()) == (
         options_of_cpus,
         ("xla_nonsense",),

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 
 CompilerOptions = dict[str, str | bool]
 # Of programs on several chips of a slice.
@@ -75,8 +76,11 @@ def supported_options(
       options: by name.
       devices: the first is compiled for.
     """
-    place = jax.sharding.SingleDeviceSharding(devices[0])
-    lowered = jax.jit(lambda x: x + 1).lower(jax.ShapeDtypeStruct((), "float32", sharding=place))
+    # Of this device alone, whatever mesh is in use around.
+    mesh = jax.sharding.Mesh(np.asarray(devices[:1], object), ("device",))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    with jax.set_mesh(mesh):
+        lowered = jax.jit(lambda x: x + 1).lower(jax.ShapeDtypeStruct((), "float32", sharding=place))
 
     @functools.cache
     def compiles(names: tuple[str, ...]) -> bool:
