@@ -12,14 +12,14 @@ batch 4, no references (--data.reference 0.5 with them), sizes of the clips' own
 
 Presets of --memory, predicted by shapes for one clip of 81x480x832 at a time, batch 4 (tools/checks/training_memory.py --write):
            of GiB device  host s/step  remat, weights, moments
-    12        8.9    5.5  17.8   43.9  offload_outputs, bfloat16 on the host, float32
-    16       11.8    5.5  17.8   43.9  offload_outputs, bfloat16 on the host, float32
-    24       17.7   15.2   0.0   51.1  full, int8 on the device, float32
-    40       29.7   22.7   0.0   23.2  outputs, bfloat16 on the device, float32
-    80       59.4   42.9   0.0   6.71  dots, bfloat16 on the device, float32
-    v5e      15.8    5.5  17.8   36.7  offload_outputs, bfloat16 on the host, float32
-    v6e      31.2   22.7   0.0   7.88  outputs, bfloat16 on the device, float32
-    v5p      95.7   67.9   0.0   13.5  none, bfloat16 on the device, float32
+    12        8.9    6.6  17.8   43.9  offload_outputs, bfloat16 on the host, float32
+    16       11.8    6.6  17.8   43.9  offload_outputs, bfloat16 on the host, float32
+    24       17.7   17.4   0.0   51.1  full, int8 on the device, float32
+    40       29.7   23.8   0.0   23.2  outputs, bfloat16 on the device, float32
+    80       59.4   44.0   0.0   6.71  dots, bfloat16 on the device, float32
+    v5e      15.8    6.6  17.8   36.7  offload_outputs, bfloat16 on the host, float32
+    v6e      31.2   23.8   0.0   7.88  outputs, bfloat16 on the device, float32
+    v5p      95.7   68.9   0.0   13.5  none, bfloat16 on the device, float32
 """
 
 import dataclasses

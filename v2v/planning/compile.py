@@ -7,6 +7,7 @@ The compiler fails for a program that does not fit, with the memory that it requ
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 import jax
 
@@ -60,15 +61,20 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
                 raise
             return ProgramCost(arguments, None, required_bytes, False, operations)
     memory = compiled.memory_analysis()
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak = max(
-        memory.peak_memory_in_bytes,
-        memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
+        memory.peak_memory_in_bytes, memory.argument_size_in_bytes + memory.temp_size_in_bytes + results
     )
     sent_bytes = traffic.count_sent_bytes(compiled.as_text())
     host_bytes = memory.host_argument_size_in_bytes + memory.host_temp_size_in_bytes
+    in_host_memory = argument_bytes(program, "pinned_host")
+    if host_bytes or in_host_memory:
+        # The report's peak is of both memories, and that for GPUs counts arguments in the host's memory as the device's.
+        host_bytes = in_host_memory + memory.host_temp_size_in_bytes
+        peak = arguments + memory.temp_size_in_bytes + results
+        return ProgramCost(
+            arguments, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent_bytes, host_bytes
+        )
     return ProgramCost(
         memory.argument_size_in_bytes,
         memory.temp_size_in_bytes,
@@ -80,11 +86,12 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
     )
 
 
-def argument_bytes(program: Program) -> int:
-    """Return the bytes of the arguments on one chip, without those in the host's memory and without compilation."""
+def argument_bytes(program: Program, memory: Literal["device", "pinned_host"] = "device") -> int:
+    """Return the bytes of the arguments on one chip, or in the host's memory beside it, without compilation."""
     total = 0
     for leaf in jax.tree.leaves(program.args):
-        if leaf.sharding and leaf.sharding.memory_kind == "pinned_host":
+        is_on_host = bool(leaf.sharding) and leaf.sharding.memory_kind == "pinned_host"
+        if is_on_host != (memory == "pinned_host"):
             continue
         shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
         size = leaf.dtype.itemsize
