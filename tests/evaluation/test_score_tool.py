@@ -10,7 +10,7 @@ import pytest
 
 from tests.example_clips import picture, write
 from v2v.errors import InputError
-from v2v.evaluation.sweep import methods
+from v2v.evaluation.sweep import own_editor
 from v2v.video import video as codec
 
 TOOL = Path(__file__).parents[2] / "tools" / "checks" / "score_embedded.py"
@@ -31,7 +31,7 @@ class Inverter:
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.setattr(methods, "EasyV2VEditor", Inverter)
+    monkeypatch.setattr(own_editor, "EasyV2VEditor", Inverter)
     spec = importlib.util.spec_from_file_location("score_embedded", TOOL)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "score_embedded", module)  # dataclasses look their module up

@@ -20,13 +20,13 @@ from v2v.config import Detail, Guide, ModelConfig
 from v2v.errors import InputError
 from v2v.language.task_prompts import TASKS
 from v2v.models.editor_presets import editor_rules
-from v2v.pipeline.sampling_observer import WindowLatents
 from v2v.video.file_checks import URL
 from v2v.video.mask import BOX
 from v2v.video.video import Video
 
 if TYPE_CHECKING:  # with JAX, which settings alone don't need
     from v2v.diffusion.step_skipping import StepSkipper
+    from v2v.pipeline.sampling_observer import WindowLatents
 
 # As a mask: detect what the edit changed.
 AUTO_MASK = "auto"
@@ -312,7 +312,7 @@ class EditResult:
 
     video: Video
     report: EditReport
-    latents: WindowLatents | None = None
+    latents: "WindowLatents | None" = None
 
     def in_memory(self) -> "EditResult":
         """Return the result with all frames computed."""
