@@ -215,6 +215,7 @@ def test_an_update_of_the_plain_patch_embedding_is_added_to_the_noise_channels(t
         lora_files.load_lora(path, wide)
 
 
+@pytest.mark.slow
 def test_the_command_line_stores_a_preset_in_an_adapter_and_follows_it(folder, tmp_path, capsys):
     cfg, adapter_file, out = (
         small_models.config(),

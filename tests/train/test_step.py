@@ -103,9 +103,8 @@ def test_sharded_equals_unsharded(base, plain, sizes):
     assert all(jax.tree.leaves(same))  # where the table wants it, after the step too
 
 
-@pytest.mark.parametrize(
-    "sizes", [{"data": 1}, pytest.param({"data": 2, "fsdp": 2}, marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [{"data": 1}, {"data": 2, "fsdp": 2}], ids=str)
 def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain, sizes):
     """On several devices each adds up its own, which are summed once at the end."""
     mesh = sharding.make_mesh(**sizes, devices=jax.devices()[: int(np.prod(list(sizes.values())))])
@@ -151,6 +150,7 @@ def test_each_conditioning_trains_and_is_a_model_of_its_own(base, plain, conditi
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.device_get(state.trained)))
 
 
+@pytest.mark.slow
 def test_averaged_masks_and_losses_by_recipe(base):
     cfg, rows = variant(condition={"mask_code": "pooled"}), batch()
     pooled = rows | {"mask": rows["area"][..., None], "recipe": np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int32)}
@@ -168,6 +168,7 @@ def test_averaged_masks_and_losses_by_recipe(base):
     assert abs(float(other["loss"]) - row["loss"]) > 1e-6  # the mask is seen
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_moves_every_weight_of_the_dit(base):
     trained = {"dit": jax.tree.map(jnp.array, base["dit"]), "embed": adapter(base)["embed"]}
     state, metrics = run(base, trained=trained, steps=1)
