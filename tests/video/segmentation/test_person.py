@@ -31,7 +31,7 @@ class TallFigure:
         pass
 
     def draw_figure(self, frame, box):
-        """See no figure; tests of figures.py draw some."""
+        """See no figure; tests of person_outline.py draw some."""
         return None
 
     def find_presence(self, frame, box):

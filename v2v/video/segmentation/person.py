@@ -1,8 +1,8 @@
 """The mask source `person`, and `background`, everything else.
 
-frame → network on 256 x 256 pixels → steadied over time → connected parts, each followed from frame to frame → drawn again as
-a figure (figures.py) → steadied → refined to full size → parts that show a human figure → mask. Parts are judged by all the frames that they are seen in, so the mask of a clip is
-ready when the last frame has been seen; until then it lies on disk.
+frame → network on 256 x 256 pixels → steadied over time → connected parts, each followed from frame to frame → drawn again as a figure
+(person_outline.py) → steadied → refined to full size → parts that show a human figure → mask. Parts are judged by all the frames that they
+are seen in, so the mask of a clip is ready when the last frame has been seen; until then it lies on disk.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,9 @@ import numpy as np
 
 from v2v.errors import InputError
 from v2v.video.segmentation.base import ClipMask, StoredMask
-from v2v.video.segmentation.figures import Box, find_box, has_second_figure, replace_part
 from v2v.video.segmentation.model_files import POSE, SUBJECT, ModelFiles
 from v2v.video.segmentation.networks import SIDE, PoseNetwork, SubjectNetwork
+from v2v.video.segmentation.person_outline import Box, find_box, has_second_figure, replace_part
 from v2v.video.segmentation.refinement import refine
 from v2v.video.segmentation.steadying import Steadier
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from v2v.video.segmentation import networks
-from v2v.video.segmentation.figures import find_box, has_second_figure, replace_part
 from v2v.video.segmentation.networks import SIDE, PoseNetwork
+from v2v.video.segmentation.person_outline import find_box, has_second_figure, replace_part
 
 FRAME = np.zeros((120, 200, 3), np.uint8)
 
