@@ -153,6 +153,20 @@ def test_one_is_canceled_and_one_fails_and_the_others_go_on(queue):
     assert queue.find(good).status == "completed" and queue.files.output(good).exists()
 
 
+def test_the_result_of_a_job_that_is_canceled_at_its_last_moment_is_deleted(queue):
+    id = queue.add(clip=picture(5, 32, 48))
+    [job] = queue.store.claim_batch(queue.worker.name, 1)
+    end = queue.store.end
+
+    def end_late(*args, **kwargs):
+        assert queue.files.output(id).exists() and queue.store.cancel(id)
+        return end(*args, **kwargs)
+
+    queue.store.end = end_late
+    queue.worker.do(job)
+    assert queue.find(id).status == "canceled" and not queue.files.output(id).exists()
+
+
 def test_a_worker_that_stops_gives_all_back(queue):
     clip = picture(5, 32, 48)
     ids = [queue.add(clip=clip) for _ in range(2)]

@@ -197,8 +197,16 @@ class Worker:
             logger.exception("%s failed", job.id)
             text = f"{type(error).__name__}: the edit failed; the server's log says where"
             ended = self._store.end(job, self.name, error=text, notes=notes)
-        if ended is not None and ended.webhook:
+        if ended is None:
+            self._discard_canceled(job)
+        elif ended.webhook:
             threading.Thread(target=call_webhook, args=(ended, self._model), daemon=True).start()
+
+    def _discard_canceled(self, job: Job) -> None:
+        """Delete the result of a job that was canceled too late for it to stop."""
+        stored = self._store.find(job.id)
+        if stored is not None and stored.status == "canceled":
+            self._files.output(job.id).unlink(missing_ok=True)
 
     def _find_editor(self, job: Job) -> EasyV2VEditor:
         """Return the editor of a job.
