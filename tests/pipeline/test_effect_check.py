@@ -15,6 +15,7 @@ from v2v.cli import doctor, main
 from v2v.config import ConditionConfig, debug, wan22_ti2v_5b
 from v2v.diffusion.sampler import SampleOutput
 from v2v.models.conditioning import context_shape
+from v2v.pipeline import effect_check
 from v2v.pipeline.effect_check import SMALL_SIDE, check_effects, small_settings
 from v2v.pipeline.model import TextEmbedding
 
@@ -121,8 +122,9 @@ def test_the_command(monkeypatch, capsys, factor, code):
 
 
 @pytest.mark.slow
-def test_published_editors_and_pairs(tmp_path, capsys):
+def test_published_editors_and_pairs(tmp_path, capsys, monkeypatch):
     """All inputs of tiny random models have an effect; of two adapters the one of weight zero has none."""
+    monkeypatch.setattr(effect_check, "SMALL_SIDE", 64)
     kiwi = write_kiwi(tmp_path / "kiwi", vae=dataclasses.replace(tiny.config().vae, mean=(), std=()))
     bernini = write_bernini(tmp_path / "bernini", model_type="bernini_renderer")
     pair = small_models.two_transformers()
