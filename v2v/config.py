@@ -12,6 +12,7 @@ Sources: the published configurations of Wan2.1 and Wan2.2; EasyV2V (arXiv 2512.
 import dataclasses
 import itertools
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
@@ -23,7 +24,16 @@ ScheduleName = Literal["linear", "wan", "diffusers", "euler", "diffsynth"]
 Detail = Literal["auto", "guided", "model", "tiles"]
 # The last seven are the modes of Bernini-R.
 Guide = Literal[
-    "prompt", "prompt+reference", "v2v", "v2v_apg", "v2v_chain", "rv2v", "r2v_apg", "t2v", "t2v_apg"
+    "prompt",
+    "prompt+reference",
+    "prompt+source",
+    "v2v",
+    "v2v_apg",
+    "v2v_chain",
+    "rv2v",
+    "r2v_apg",
+    "t2v",
+    "t2v_apg",
 ]
 # Tensor names and data type of LoRA files, `--format` and `--dtype` of `v2v convert`.
 LoraStyle = Literal["original", "diffusers"]
@@ -332,6 +342,17 @@ class LoRAConfig:
         if self.alpha is None:
             return 1.0
         return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
+
+    def find_entry(self, path: str) -> str | None:
+        """Return the entry of `ranks` that counts for a layer's path; None for `rank`."""
+        return next((entry for entry in self.ranks if re.search(entry.rpartition("=")[0], path)), None)
+
+    def layer_rank(self, path: str) -> int:
+        """Return the rank of the adapter of a layer, such as blocks/self_attn/q; 0 for one that has none."""
+        if not re.search(self.targets, path):
+            return 0
+        entry = self.find_entry(path)
+        return self.rank if entry is None else int(entry.rpartition("=")[2])
 
 
 @dataclass(frozen=True)
@@ -713,6 +734,8 @@ class LogConfig:
       previews: manifest of clips to preview, as v2v edit --manifest reads it, such as {"video": "a.mp4", "instruction": "make it night"} a line; "" for some of the pairs, held-out ones first.
       preview_steps: sampling steps of a preview; 0 for those of the model.
       profile: first and last step of a trace for xprof or TensorBoard, such as 20:25; "" for none.
+      spike: robust standard deviations above the median of the 20 rows before from which on a row's loss is told as a spike; 0 for never.
+      stop_on_spike: end the run at a spike, before anything of it is saved.
     """
 
     every: int = 50
@@ -723,6 +746,14 @@ class LogConfig:
     previews: str = ""
     preview_steps: int = 0
     profile: str = ""
+    spike: float = 10.0
+    stop_on_spike: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.spike < math.inf:
+            raise ValueError(f"LogConfig.spike: expected a number of at least 0, got {self.spike}")
+        if self.stop_on_spike and not self.spike:
+            raise ValueError("LogConfig: stop_on_spike changes nothing with spike 0; leave one out")
 
 
 @dataclass(frozen=True)
@@ -732,6 +763,10 @@ class DataConfig:
     Attributes:
       drop_text: probability that the text is left out, so that guidance has an unconditional branch.
       drop_mask: probability of a mask that tells only when an edit happens, not where.
+      drop_source: share of batches without source and mask, for guidance on the source (`--guide prompt+source`); InstructPix2Pix (arXiv 2211.09800)
+        takes 0.05 of this, of `drop_source_and_text` and of `drop_text`.
+      drop_source_and_text: share of batches without source, mask and text.
+      drop_all: share of batches without anything, references included.
       reference: share of batches that have reference pictures; the paper's "50 % dropped" is 0.5.
       transition: share of rendered pairs whose edit begins inside the clip.
       turning: share of the backbone's clips that begin as the source and turn into the target.
@@ -748,6 +783,9 @@ class DataConfig:
 
     drop_text: float = 0.1
     drop_mask: float = 0.5
+    drop_source: float = 0.0
+    drop_source_and_text: float = 0.0
+    drop_all: float = 0.0
     reference: float = 0.2
     transition: float = 0.5
     turning: float = 0.5
@@ -770,6 +808,11 @@ class DataConfig:
         }
         if wrong:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
+        dropped = self.drop_source + self.drop_source_and_text + self.drop_all
+        if dropped >= 1:
+            raise ValueError(
+                f"DataConfig: expected drop_source, drop_source_and_text and drop_all of less than 1 together, got {dropped:g}; lower one"
+            )
         if not 0 <= self.fps < math.inf:
             raise ValueError(f"DataConfig: expected frames per second of at least 0, got {self.fps}")
         steps = [change.steps for change in self.changes]

@@ -1,6 +1,7 @@
 """Batches are a function of the seed and their number alone; caches say what they hold, and refuse what doesn't fit them."""
 
 import dataclasses
+from collections import Counter
 
 import jax
 import numpy as np
@@ -68,6 +69,27 @@ def test_processes_share_the_work_shard_by_shard(folder):
     assert [p.rsplit("-")[-1] for p in latent_cache.list_shards(folder, "abc")] == [
         f"{start:07d}.array_record" for start in (0, 16, 32)
     ]
+
+
+def test_shares_of_batches_drop_source_and_text_together(folder):
+    """Tokens of a source are left out, so a batch has all or none; without these options batches are those of earlier versions."""
+    drops = {"drop_source": 0.25, "drop_source_and_text": 0.125, "drop_all": 0.125}
+    data = loader.edit_batches([bucket(folder)], WORDS, 3, DataConfig(reference=0.5, drop_text=0.0, **drops))
+    rows, kinds, empty = take(iter(data), 320), Counter(), WORDS.encode([""])[1][0]
+    for batch in rows:
+        assert ("source" in batch) == ("mask" in batch)
+        (has_text,) = set((batch["lengths"] > empty).tolist())
+        kinds["source" in batch, has_text, "reference" in batch] += 1
+    expected = {
+        (True, True, False): 0.25, (True, True, True): 0.25, (False, True, False): 0.125, (False, True, True): 0.125,
+        (False, False, False): 0.0625 + 0.125, (False, False, True): 0.0625,
+    }  # fmt: skip
+    assert kinds.keys() == expected.keys()
+    for kind, share in expected.items():
+        assert kinds[kind] / 320 == pytest.approx(share, abs=0.01), kind
+    assert "without source and text: batches of 4" in data.report
+    with pytest.raises(ValueError, match="less than 1 together, got 1"):
+        DataConfig(drop_source=0.5, drop_all=0.5)
 
 
 def test_position_is_one_number_and_goes_on_exactly(folder):

@@ -1,5 +1,7 @@
 """Which passes guidance takes, and how their velocities combine."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +26,25 @@ def test_the_prompt_is_dropped_and_visual_conditions_stay():
 def test_the_reference_is_dropped_with_the_prompt():
     with_prompt, without = guidance_branches(STANDARD_GUIDANCE["prompt+reference"], PROMPT, NULL, CONDITIONS)
     assert with_prompt.conditions.keys() == CONDITIONS.keys() and without.conditions.keys() == {"source"}
+
+
+def test_prompt_and_source_have_a_scale_each():
+    """v0 + s (v1 - v0) + g (v - v1), as InstructPix2Pix: v0 sees neither, v1 the source."""
+    mode = STANDARD_GUIDANCE["prompt+source"]
+    everything, source, nothing = guidance_branches(mode, PROMPT, NULL, {**CONDITIONS, "mask": PROMPT})
+    assert everything.text is PROMPT and everything.conditions.keys() == {"source", "mask", "reference"}
+    np.testing.assert_array_equal(source.text, 0 * PROMPT)
+    assert source.conditions.keys() == everything.conditions.keys()
+    assert nothing.conditions.keys() == {"reference"}
+    v, v1, v0 = (jnp.full((2, 1, 1, 1, 1), value) for value in (7.0, 3.0, 1.0))
+    guided = combine_velocities([v, v1, v0], mode, {"prompt": 2.0, "source": 1.5})
+    np.testing.assert_allclose(guided, 1 + 1.5 * 2 + 2 * 4)
+
+
+def test_a_source_that_is_part_of_the_input_is_not_guided():
+    wide = dataclasses.replace(debug().dit, in_channels=16)
+    with pytest.raises(InputError, match="expected a mode of this model, prompt or prompt\\+reference,"):
+        build_conditioning(wide, ConditionConfig()).guidance_mode("prompt+source", ("source",), 3)
 
 
 def test_no_guidance_is_one_pass():

@@ -68,7 +68,9 @@ def close(a, b, tolerance=1e-5):
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, float(np.abs(b).max())))
 
 
-@pytest.mark.parametrize("mode", ["prompt", "prompt+reference"])
+@pytest.mark.parametrize(
+    "mode", ["prompt", "prompt+reference", pytest.param("prompt+source", marks=pytest.mark.slow)]
+)
 def test_cached_equals_uncached(sampler, variables, jobs, mode):
     cached = run(sampler, variables, jobs, mode=mode)
     close(cached, run(sampler, variables, jobs, mode=mode, cached=False))

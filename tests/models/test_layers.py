@@ -51,6 +51,24 @@ def test_a_frozen_weight_costs_no_gradient():
     assert products(0) == 2 and products((0, 1)) == 3
 
 
+def test_gradients_of_an_adapter_are_not_rounded_to_bfloat16_before_they_are_summed():
+    """Each device's part would be, and then each sum of two."""
+    x, a, b = operands((40, 24), (24, 2), (2, 24))
+    layer = Dense(24, jnp.bfloat16)
+    params = layer.init(jax.random.key(1), x)["params"]
+
+    def loss(lora, x):
+        return layer.apply({"params": params, "lora": lora}, x).astype(jnp.float32).sum()
+
+    whole = jax.grad(loss)({"a": a, "b": b}, x)
+    halves = [jax.grad(loss)({"a": a, "b": b}, x[i::2]) for i in range(2)]
+    for name, gradient in whole.items():
+        rounded = gradient.astype(jnp.bfloat16).astype(jnp.float32)
+        assert gradient.dtype == jnp.float32 and (gradient != rounded).any(), name
+        summed = sum(half[name] for half in halves)
+        np.testing.assert_allclose(summed, gradient, atol=1e-5 * float(jnp.abs(gradient).max()))
+
+
 def test_the_adapter_is_merged_where_that_is_exact_and_less_work():
     """A product as large as the weights shows whether a layer merged its adapter; its output is the same either way."""
     short, long = operands((3, 24), (40, 24))

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 from jax.sharding import PartitionSpec
 
-from v2v.config import debug, wan22_ti2v_5b
-from v2v.models.attention_kernels import splash
+from v2v.config import LoRAConfig, debug, wan22_ti2v_5b
+from v2v.models.attention_kernels import cudnn, splash
 from v2v.models.conditioning import count_tokens
 from v2v.models.transformer import DiT
 from v2v.planning import programs, search
@@ -92,6 +93,37 @@ def test_a_kernel_counts_its_grid():
     q = jax.ShapeDtypeStruct((2, 256, 3, 128), jnp.float32)
     kernel = partial(splash.attend, limits=splash.BlockLimits(128, 128), interpret=True)
     assert count(kernel, q, q, q) == 2 * 3 * 2 * (2 * 256 * 256 * 128)
+
+
+def test_cudnn_attention_counts_its_products(monkeypatch):
+    """2 forward, 5 backward; traced, which needs no GPU."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    q = jax.ShapeDtypeStruct((2, 16, 3, 8), jnp.bfloat16)
+    k = jax.ShapeDtypeStruct((2, 24, 3, 8), jnp.bfloat16)
+    product = 2 * (2 * 3 * 16 * 24 * 8)
+
+    def loss(q, k, v):
+        return cudnn.attend(q, k, v).astype(jnp.float32).sum()
+
+    jaxpr = jax.make_jaxpr(loss)(q, k, k)
+    assert flops.count_flops(jaxpr) == 2 * product and flops.count_product_bytes(jaxpr) == 0
+    assert flops.count_flops(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, k, k)) == 7 * product
+
+
+def test_the_formula_counts_the_rank_of_each_layer():
+    m = debug()
+    tokens, d, f, text = 10, m.dit.width, m.dit.ffn_width, m.dit.text_len
+
+    def low_rank(**changes):
+        lora = LoRAConfig(rank=4, **changes)
+        cfg = dataclasses.replace(m, lora=lora)
+        return flops.forward_flops(cfg, tokens) - flops.forward_flops(cfg, tokens, adapter=False)
+
+    queries = 2 * m.dit.layers * tokens * 2 * d
+    assert low_rank(targets="self_attn/q$") == 4 * queries
+    assert low_rank(targets="self_attn/(q|k)$", ranks=("/k=7",)) == (4 + 7) * queries
+    assert low_rank(targets="cross_attn/k$") == 2 * m.dit.layers * 4 * text * 2 * d
+    assert low_rank(targets="ffn", ranks=("ffn=1",)) == 2 * 2 * m.dit.layers * tokens * (d + f)
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -551,7 +551,8 @@ def _add_edit_options(edit: argparse.ArgumentParser) -> None:
         "--guide",
         choices=get_args(Guide),
         default="prompt",
-        help="conditions that guidance amplifies; the last seven are modes of Bernini-R, of which prompt takes the one that fits (default: prompt)",
+        help="conditions that guidance amplifies; prompt+source has a scale for each (--guidance, --guidance-source) and is for weights trained with "
+        "--data.drop-source-and-text; the last seven are modes of Bernini-R, of which prompt takes the one that fits (default: prompt)",
     )
     edit.add_argument(
         "--skip",

@@ -58,7 +58,7 @@ class EditExample(TypedDict):
     Attributes:
       record: number of the record, for error messages.
       recipe: index of the recipe's name.
-      source: latents, float16 [t, y, x, c].
+      source: latents, float16 [t, y, x, c]; missing, as the mask is, where they are dropped.
       target: latents, float16 [t, y, x, c].
       mask: latents of the mask, or its pooled values [t, y, x, 1].
       area: share of each latent cell that is edited, float16 [t, y, x].
@@ -70,9 +70,9 @@ class EditExample(TypedDict):
 
     record: np.int64
     recipe: np.ndarray
-    source: np.ndarray
+    source: NotRequired[np.ndarray]
     target: np.ndarray
-    mask: np.ndarray
+    mask: NotRequired[np.ndarray]
     area: np.ndarray
     reference: NotRequired[np.ndarray]
     text: NotRequired[np.ndarray]

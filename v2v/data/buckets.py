@@ -3,7 +3,8 @@
 latent_cache.py -> **buckets** -> loader.py
 
 A bucket holds the clips cached at one size, from one or more datasets. It gives two kinds of batches: with a reference picture and
-without one. A kind with fewer pairs than a batch is skipped and its share goes to the other kind.
+without one. A kind with fewer pairs than a batch is skipped and its share goes to the other kind. Where sources are dropped there are more kinds:
+a batch has them all or none, as their tokens are left out.
 
 A size is (frames, height, width). A clip is assigned to the largest size that it fills:
     frames   the clip has at least as many frames as the size. From a longer clip a window is cut that contains the start of the edit.
@@ -112,19 +113,21 @@ class Bucket:
 
 @dataclass(frozen=True)
 class BatchKind:
-    """Batches of one bucket, all with a reference picture or all without.
+    """Batches of one bucket that all show the same conditions.
 
     Attributes:
       bucket: the bucket that the clips are drawn from.
       reference: whether the batches have a reference picture.
       share: share of the bucket's batches, between 0 and 1.
       indices: indices of the usable records of each dataset.
+      hidden: of "source" (with its mask) and "text", what the batches don't show.
     """
 
     bucket: Bucket
     reference: bool
     share: float
     indices: tuple[list[int], ...]
+    hidden: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -144,10 +147,18 @@ class BatchKind:
 
 def build_batch_kinds(bucket: Bucket, data: DataConfig) -> list[BatchKind]:
     """Return the kinds of batches of a bucket; the shares of those that fill a batch sum to 1."""
+    everything = ("source", "text")
+    shown = 1 - data.drop_source - data.drop_source_and_text - data.drop_all
+    shares = {
+        (ref, hidden): of_reference * of_hidden
+        for hidden, of_hidden in (((), shown), (("source",), data.drop_source), (everything, data.drop_source_and_text))
+        for ref, of_reference in ((False, 1 - data.reference), (True, data.reference))
+    }  # fmt: skip
+    shares[False, everything] += data.drop_all
     kinds = []
-    for ref, share in ((False, 1 - data.reference), (True, data.reference)):
+    for (ref, hidden), share in shares.items():
         indices = tuple(_usable_indices(s, ref, data.held_out) for s in bucket.sets)
-        kinds += [BatchKind(bucket, ref, share, indices)] if share else []
+        kinds += [BatchKind(bucket, ref, share, indices, hidden)] if share else []
     full_share = sum(kind.share for kind in kinds if kind.full) or 1.0
     return [dataclasses.replace(kind, share=kind.share / full_share) for kind in kinds]
 
@@ -227,6 +238,7 @@ def format_report(buckets: Sequence[Bucket], kinds: Sequence[BatchKind], data: D
     total = sum(kind.rate for kind in kinds if kind.full)
     for kind in kinds:
         pairs = f"{kind.count:>8}  pairs of {format_bucket_size(kind.bucket)} with{'' if kind.reference else 'out'} a reference"
+        pairs += f", without {' and '.join(kind.hidden)}" if kind.hidden else ""
         batches = f"batches of {kind.bucket.batch}, {kind.rate / total:.1%} of all"
         if kind.full and kind.count < kind.bucket.batch:
             batches += ", which repeat pairs"

@@ -36,6 +36,8 @@ from v2v.models.text_encoder import Tokenizer
 
 # Between the seeds of the parts of a stream whose mixture changes.
 PART_SEED = 1_000_003
+# Between the seeds of kinds of batches that show less and less.
+HIDDEN_SEED = 10_007
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def edit_batches(
 ) -> Stream[EditExample]:
     """Return a stream of edits.
 
-    A share `data.reference` of each bucket's batches has reference pictures. Palette edits occur only in these, since their instruction
+    A share `data.reference` of each bucket's batches has reference pictures, and shares `data.drop_source` and so on have no source. Palette edits occur only in these, since their instruction
     says nothing without the picture. When a bucket has too few pairs of one kind for a batch, the other kind takes its share.
 
     Args:
@@ -141,11 +143,12 @@ def _edit_part(
             exact_mask=1 - data.drop_mask,
             drop_text=data.drop_text,
             stride_t=kind.bucket.stride_t,
+            hidden=kind.hidden,
         )
         examples, weights = [], []
         for i, (cached, indices) in enumerate(zip(kind.bucket.sets, kind.indices, strict=True)):
             if indices:
-                set_seed = seed + kind.reference + 2 * i
+                set_seed = seed + kind.reference + 2 * i + HIDDEN_SEED * len(kind.hidden)
                 examples.append(_build_examples(cached, indices, transform, set_seed))
                 weights.append(cached.weight)
         datasets.append(_batch_rows(_interleave(examples, weights), kind.bucket.batch))

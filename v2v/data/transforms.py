@@ -11,6 +11,7 @@ in which the edit is active. All random draws use a generator seeded by the exam
 
 import json
 from dataclasses import dataclass
+from typing import cast
 
 import grain
 import numpy as np
@@ -121,6 +122,7 @@ class ToEdit(grain.transforms.RandomMap):
       exact_mask: share of examples with the exact mask, where an edit has one.
       drop_text: share of examples without an instruction.
       stride_t: frames that one latent frame stands for, after the first (`VAEConfig.stride_t`).
+      hidden: of "source" (with its mask) and "text", what no example has.
     """
 
     tokenizer: Tokenizer
@@ -131,6 +133,7 @@ class ToEdit(grain.transforms.RandomMap):
     exact_mask: float = 0.5
     drop_text: float = 0.1
     stride_t: int = 4
+    hidden: tuple[str, ...] = ()
 
     def random_map(self, record: Record, rng: np.random.Generator) -> EditExample:
         """Draw an example of a record."""
@@ -145,8 +148,13 @@ class ToEdit(grain.transforms.RandomMap):
         if "embeds" not in pair:
             sentences = _fitting_sentences(sentences, self.tokenizer)
         instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(sentences)))
+        if "text" in self.hidden:
+            instruction = -1
+        shown: dict[str, np.ndarray] = (
+            {} if "source" in self.hidden else {"source": pair["source"], "mask": mask}
+        )
         example: EditExample = {
-            "source": pair["source"], "target": pair["target"], "mask": mask, "area": pair["area"],
+            "target": pair["target"], **cast(EditExample, shown), "area": pair["area"],
             "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
         if "embeds" in pair and "embed_lengths" in pair:

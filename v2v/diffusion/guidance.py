@@ -4,6 +4,7 @@ v = v0 + g (v1 - v0)          v1 is given the prompt and all conditions
 
 prompt            v0 = v(∅, source, mask, reference): visual conditions stay in both passes (EasyV2V, appendix D, eq. 3)
 prompt+reference  v0 = v(∅, source, mask): the reference is guided too (eq. 4)
+prompt+source     v0 = v(∅, ∅), and between both v(∅, source, mask): prompt and source have a scale each (InstructPix2Pix, arXiv 2211.09800)
 none              v = v1, one pass instead of two; the same as a scale of 1
 
 Modes of three and four passes have a scale for each difference. Modes with a projection work on predictions of the data, m = x - sigma v:

@@ -446,7 +446,7 @@ class _BranchNetwork:
     ):
         self._dit, self._branch, self._first = dit, branch, first
         self._part, self._variables = "all", variables
-        if cached:
+        if cached and branch.conditions:
             self._part = "target"
             self._variables = variables | {"cache": kv_cache.prefill(dit, variables, z, *branch)}
         grid = [n // p for n, p in zip(z.shape[1:4], dit.cfg.patch, strict=True)]

@@ -216,6 +216,9 @@ class AddConditioning(SequenceConditioning):
 class ChannelConditioning(SequenceConditioning):
     """The source's latents are further channels of the target's (layout "channel"), for backbones pretrained so: noise first."""
 
+    # Without a source there is nothing to put into these channels.
+    guidance = {name: mode for name, mode in STANDARD_GUIDANCE.items() if name != "prompt+source"}
+
     def layout(self, grids: Mapping[str, Grid]) -> Layout:
         """See `Conditioning`."""
         return super().layout({name: grid for name, grid in grids.items() if name != "source"})

@@ -81,17 +81,22 @@ def context_shape(cfg: ModelConfig) -> tuple[int, int]:
     return cfg.dit.text_len, cfg.dit.width if cfg.condition.context == "stored" else cfg.dit.text_width
 
 
-def count_tokens(cfg: ModelConfig, reference: bool = False) -> int:
+def count_tokens(cfg: ModelConfig, reference: bool = False, source: bool = True) -> int:
     """Return the joint tokens of one edited clip of the configured size.
 
     Args:
       cfg: the model.
       reference: whether it has a reference image.
+      source: whether it has a source with a mask.
     """
     t, y, x, _ = cfg.vae.latent_shape(cfg.frames, cfg.height, cfg.width)
     pt, py, px = cfg.dit.patch
     clip, image = (t // pt, y // py, x // px), (1, y // py, x // px)
-    grids = {"source": clip, "target": clip, "mask": clip} | ({"reference": image} if reference else {})
+    grids = (
+        {"target": clip}
+        | ({"source": clip, "mask": clip} if source else {})
+        | ({"reference": image} if reference else {})
+    )
     return build_conditioning(cfg.dit, cfg.condition).layout(grids).length
 
 

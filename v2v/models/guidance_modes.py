@@ -70,9 +70,13 @@ def _hides(*names: str, prompt: bool = False) -> GuidanceBranch:
 
 NO_GUIDANCE = GuidanceMode((GuidanceBranch(),))
 # "prompt": visual conditions stay in both passes (EasyV2V, appendix D, eq. 3); "prompt+reference": the reference is guided too (eq. 4).
+# "prompt+source": prompt and source with a scale each, after InstructPix2Pix (arXiv 2211.09800), for weights trained with `DataConfig.drop_source_and_text`.
 STANDARD_GUIDANCE: Mapping[str, GuidanceMode] = {
     "prompt": GuidanceMode((GuidanceBranch(), _hides()), ("prompt",)),
     "prompt+reference": GuidanceMode((GuidanceBranch(), _hides("reference")), ("prompt",)),
+    "prompt+source": GuidanceMode(
+        (GuidanceBranch(), _hides(), _hides("source", "mask")), ("prompt", "source")
+    ),
     "none": NO_GUIDANCE,
 }
 

@@ -48,7 +48,7 @@ class Dense(nn.Module):
         x = x.astype(self.dtype)
         lora = None
         if self.has_variable("lora", "a"):
-            lora = [self.get_variable("lora", name).astype(self.dtype) for name in ("a", "b")]
+            lora = [self.get_variable("lora", name) for name in ("a", "b")]
         with exact_products() if self.exact else nullcontext():
             if (small := quantized.find_kernel(self)) is not None:
                 y = small.multiply(x)
@@ -97,19 +97,19 @@ matmul.defvjp(_matmul_forward, _matmul_backward, symbolic_zeros=True)
 def low_rank_matmul(
     x: Float[Array, "*b i"], a: Float[Array, "i r"], b: Float[Array, "r o"]
 ) -> Float[Array, "*b o"]:
-    """Return (x a) b; its backward pass transposes the thin [l, r] products only, never x or the cotangent."""
-    return (x @ a) @ b
+    """Return (x a) b in the type of x; its backward pass transposes the thin [l, r] products only, never x or the cotangent."""
+    return (x @ a.astype(x.dtype)) @ b.astype(x.dtype)
 
 
 def _low_rank_forward(x, a, b):
-    h = x @ a  # thin: cheaper to store than to compute again
-    return h @ b, (x, h, a, b)
+    h = x @ a.astype(x.dtype)  # thin: cheaper to store than to compute again
+    return h @ b.astype(x.dtype), (x, h, a, b)
 
 
 def _low_rank_backward(residuals, dy):
     x, h, a, b = residuals
-    dh = materialize(dy @ b.T)
-    return dh @ a.T, *_thin_gradients(x, h, dh, dy)
+    dh = materialize(dy @ b.astype(x.dtype).T)
+    return dh @ a.astype(x.dtype).T, *_thin_gradients(x, h, dh, dy)
 
 
 low_rank_matmul.defvjp(_low_rank_forward, _low_rank_backward)
@@ -153,9 +153,14 @@ merged_matmul.defvjp(_merged_forward, _merged_backward, symbolic_zeros=True)
 def _thin_gradients(
     x: Float[Array, "*b i"], h: Float[Array, "*b r"], dh: Float[Array, "*b r"], dy: Float[Array, "*b o"]
 ) -> tuple[Float[Array, "i r"], Float[Array, "r o"]]:
-    """Return (xᵀ dh, hᵀ dy), transposing the thin factor in memory."""
-    da = materialize(transpose_in_memory(_flatten(dh)) @ _flatten(x)).T
-    return da, transpose_in_memory(_flatten(h)) @ _flatten(dy)
+    """Return (xᵀ dh, hᵀ dy) in float32, transposing the thin factor in memory.
+
+    They are sums over rows, which devices and micro-batches add up further: rounded to bfloat16 before, those of 256 devices would lose several
+    bits that AdamW, which divides by their size, does not forgive.
+    """
+    product = partial(jnp.matmul, preferred_element_type=jnp.float32)
+    da = materialize(product(transpose_in_memory(_flatten(dh)), _flatten(x))).T
+    return da, product(transpose_in_memory(_flatten(h)), _flatten(dy))
 
 
 def _flatten(x: Float[Array, "*b i"]) -> Float[Array, "l i"]:

@@ -59,13 +59,8 @@ def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
 
 def _choose_ranks(paths: Sequence[str], cfg: LoRAConfig) -> dict[str, int]:
     """Return the rank of every layer; raise ValueError for an entry of `cfg.ranks` that no layer matches."""
-    ranks, used = {}, set()
-    entries = [(entry, *entry.rpartition("=")[::2]) for entry in cfg.ranks]
-    for path in paths:
-        found = next((row for row in entries if re.search(row[1], path)), None)
-        ranks[path] = cfg.rank if found is None else int(found[2])
-        if found is not None:
-            used.add(found[0])
+    ranks = {path: cfg.layer_rank(path) for path in paths}
+    used = {cfg.find_entry(path) for path in paths}
     if idle := [entry for entry in cfg.ranks if entry not in used]:
         raise ValueError(
             f"LoRA: ranks {', '.join(idle)}: matches none of the layers left, {', '.join(paths)}"

@@ -7,6 +7,7 @@ once, so a scan over 30 blocks would count as one. Here
     scan      length x body           shard_map    devices x body, whose shapes are a device's share
     cond      its dearest branch      pallas_call  grid x body, whose shapes are a block
     dot       2 |out| x contracted    conv         2 |out| x taps x channels in
+    cuDNN     2 products of its attention forward, 5 backward, which computes one of them again
 
 and what rematerialisation repeats is counted, as it is in the backward pass of the traced program. `planning` counts passes of
 the transformer and steps of training with it, the benchmarks their cases.
@@ -34,6 +35,10 @@ PEAK_FLOPS = {
 }  # fmt: skip
 
 
+# cuDNN's attention, and the products of queries and keys, or as large, that a call computes.
+CUDNN_PRODUCTS = {"dot_product_attention_fwd": 2, "dot_product_attention_bwd": 5}
+
+
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
     """Count the operations of a traced program on all devices together; a `while` of unknown length counts once."""
     equations = (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
@@ -52,6 +57,12 @@ def count_product_bytes(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
 
 def _product_flops(equation: Any) -> int:
     params = equation.params
+    if (products := _cudnn_products(equation)) is not None:
+        queries, keys = (variable.aval.shape for variable in equation.invars[:2])
+        # [b, l, h, k], or [b, h, l, k].
+        lengths = math.prod(shape[2 if params["layout"] else 1] for shape in (queries, keys))
+        heads = queries[1 if params["layout"] else 2]
+        return 2 * products * queries[0] * heads * lengths * queries[3]
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
@@ -61,7 +72,14 @@ def _product_flops(equation: Any) -> int:
     return 2 * _size(equation.outvars[0]) * math.prod(kernel) // kernel[spec[0]]
 
 
+def _cudnn_products(equation: Any) -> int | None:
+    """Return the products of a call of cuDNN's attention; None for any other operation."""
+    return CUDNN_PRODUCTS.get(equation.primitive.name.removesuffix("_wrapper"))
+
+
 def _product_bytes(equation: Any) -> int:
+    if _cudnn_products(equation) is not None:
+        return 0
     if equation.primitive.name == "dot_general" and equation.params["dimension_numbers"][1][0]:
         return 0
     variables = (*equation.invars, *equation.outvars)
@@ -70,7 +88,7 @@ def _product_bytes(equation: Any) -> int:
 
 def _count_equation(equation: Any, count: Callable[[Any], int] = _product_flops) -> int:
     name, params = equation.primitive.name, equation.params
-    if name in ("dot_general", "conv_general_dilated"):
+    if name in ("dot_general", "conv_general_dilated") or _cudnn_products(equation) is not None:
         return count(equation)
 
     def count_inner(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
@@ -149,10 +167,16 @@ class _ForwardParts(NamedTuple):
 
 
 def _forward_parts(cfg: ModelConfig, tokens: int) -> _ForwardParts:
-    d, f, m, rank = cfg.dit.width, cfg.dit.ffn_width, cfg.dit.text_len, cfg.lora.rank
+    d, f, m = cfg.dit.width, cfg.dit.ffn_width, cfg.dit.text_len
     linears = tokens * (6 * d * d + 2 * d * f)
     attention = 2 * tokens * tokens * d + 2 * tokens * m * d
-    low_rank = rank * (tokens * (12 * d + 2 * (d + f)) + 4 * m * d)
+    # Inputs and outputs together, and rows, of the layers of a block.
+    layers = {f"self_attn/{name}": (2 * d, tokens) for name in "qkvo"}
+    layers |= {f"cross_attn/{name}": (2 * d, m if name in "kv" else tokens) for name in "qkvo"}
+    layers |= {f"ffn/{name}": (d + f, tokens) for name in ("up", "down")}
+    low_rank = sum(
+        cfg.lora.layer_rank(f"blocks/{path}") * rows * size for path, (size, rows) in layers.items()
+    )
     factor = 2.0 * cfg.dit.layers
     return _ForwardParts(factor * linears, factor * 2 * m * d * d, factor * attention, factor * low_rank)
 

@@ -47,7 +47,7 @@ from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
 from v2v.train.encode_dataset import check_latents, encode_plan
 from v2v.train.objectives import Parameters
 from v2v.train.run_record import compare_run, record_run
-from v2v.train.stage import TrainingTask, check_held_out, fit_stage, log_info, to_host
+from v2v.train.stage import TrainingTask, check_dropped, check_held_out, fit_stage, log_info, to_host
 from v2v.train.start_adapter import check_start, load_start
 from v2v.train.state import TrainState
 
@@ -87,6 +87,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         )
     model = with_published_sizes(cfg.model, published.config, transformer)
     cfg = share_clips(dataclasses.replace(cfg, model=model))
+    check_dropped(cfg)
     if cfg.model.condition.context == "stored":
         if cfg.log.preview_every:
             raise InputError(
@@ -339,15 +340,12 @@ def with_published_sizes(
 
 
 def _without_sentences(cfg: Experiment) -> Experiment:
-    """Return an experiment on contexts, which nothing stands in for: no text is left out, and references, which contexts hold too, are."""
-    settings = [
-        f"data.{name} {getattr(cfg.data, name):g}"
-        for name in ("drop_text", "reference")
-        if getattr(cfg.data, name)
-    ]
+    """Return an experiment on contexts, which nothing stands in for: nothing is left out that they hold too, and references are."""
+    names = ("drop_text", "drop_source", "drop_source_and_text", "drop_all", "reference")
+    settings = [f"data.{name} {getattr(cfg.data, name):g}" for name in names if getattr(cfg.data, name)]
     if settings:
         note(f"{cfg.name}: {' and '.join(settings)} are 0 on stored contexts")
-    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, drop_text=0.0, reference=0.0))
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **dict.fromkeys(names, 0.0)))
 
 
 def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> Parameters:

@@ -6,7 +6,7 @@ The same loop trains the autoencoder, the base and the adapter. What happens bet
     step_window.py   metrics and times of the steps since the last row        metric_writer.py   where rows go
     callbacks.py     hooks: held-out losses, previews, files of adapters      checkpointing.py   saves of state and data position
     profiling.py     traces                                                   stop_signal.py     preemption
-    attempts.py      restarts, and the time they cost
+    attempts.py      restarts, and the time they cost                          spike_alarm.py    losses that jump
 A save comes before the next batch is drawn, so that the saved position follows exactly the batches that the saved state has used. Metrics
 are read once per interval, so that reading rarely stalls the device, and always before a save, so that a state with a non-finite loss is
 never saved; the loss of a finished step is looked at as soon as the loop has waited for that step, so that one that is not finite ends the
@@ -34,9 +34,10 @@ from v2v.errors import InputError, note
 from v2v.runtime.interruptible import AbandonedCallError, run_interruptible
 from v2v.train.attempts import AttemptLog, format_goodput
 from v2v.train.checkpointing import CHECKPOINTS_FOLDER, Checkpoints
-from v2v.train.metric_writer import MetricWriter
+from v2v.train.metric_writer import LOG_FILE, MetricWriter
 from v2v.train.objectives import Metrics
 from v2v.train.profiling import Profiler, parse_steps
+from v2v.train.spike_alarm import LossSpikeError, Spike, SpikeAlarm, describe_spike, read_losses
 from v2v.train.state import TrainState
 from v2v.train.step_window import ACTIVITIES, StepWindow
 from v2v.train.stop_signal import StopSignal
@@ -121,6 +122,7 @@ def fit(
 
     Raises:
       NonFiniteLossError: names the window of steps, the first bad step's records and the last good checkpoint, which stays.
+      LossSpikeError: the loss jumped and `schedule.log.stop_on_spike` is set; nothing of it is saved.
       InputError: the checkpoint is of another configuration, the disk is too full for a save, or a save failed.
     """
     folder = epath.Path(workdir)
@@ -149,6 +151,7 @@ def fit(
                 profiler,
                 attempts,
                 folder.name,
+                SpikeAlarm(schedule.log.spike, read_losses(folder / LOG_FILE, int(state.step))),
             )
             state = trainer.train(state)
         completed = True
@@ -194,11 +197,12 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
         profiler: Profiler,
         attempts: AttemptLog | None,
         name: str,
+        alarm: SpikeAlarm,
     ):
         self._step_fn, self._batches, self._place = step_fn, batches, place
         self._schedule, self._cost, self._name = schedule, cost, name
         self._checkpoints, self._stop, self._writer = checkpoints, stop, writer
-        self._profiler, self._attempts = profiler, attempts
+        self._profiler, self._attempts, self._alarm = profiler, attempts, alarm
         self._window = StepWindow(name, cost.peak if cost else 0.0)
         self._in_flight: deque[Metrics] = deque()
         self._compiled_shapes: set[tuple] = set()
@@ -222,6 +226,10 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
                     row, seconds = self._summarize(step)
                     if self._schedule.learning_rate is not None:
                         row["learning_rate"] = self._schedule.learning_rate(step)
+                    spike = self._alarm.check(row["loss"]) if logging_row else None
+                    if spike is not None:
+                        row["loss_spike"] = spike.deviations
+                        self._tell_spike(spike, step, row)
                     if not stopping:
                         row |= self._call_hooks(due_hooks, state, step)
                         stopping = self._stop.is_requested()
@@ -290,6 +298,19 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
     def _summarize(self, step: int) -> tuple[dict[str, float], Mapping[str, float]]:
         """Return the row of the steps since the last one and the seconds of its activities."""
         return self._window.summarize(step, self._checkpoints.latest())
+
+    def _tell_spike(self, spike: Spike, step: int, row: Mapping[str, float]) -> None:
+        """Tell a spike once, or end the run for it: all processes see the same loss."""
+        log = self._schedule.log
+        text = f"{self._name}: {describe_spike(spike, step, log.every, self._checkpoints.latest())}"
+        if log.stop_on_spike:
+            self._writer.write(step, row)
+            raise LossSpikeError(
+                f"{text}; stopped, as --log.stop-on-spike asks: look at the records of these steps, lower the learning rate (--adopt), or run"
+                " again with --log.no-stop-on-spike"
+            )
+        if spike.is_first and jax.process_index() == 0:
+            note(text)
 
     def _is_save_overdue(self) -> bool:
         """Return whether the last save is longer ago than `save_minutes`, by the clock of process 0."""

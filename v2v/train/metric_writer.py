@@ -18,6 +18,9 @@ from etils import epath
 from v2v.config import LogConfig
 from v2v.errors import InputError, install_hint
 
+# In the folder of a stage.
+LOG_FILE = "log.jsonl"
+
 
 class _Writer(Protocol):
     """One of the places that rows and pictures go to."""
@@ -56,7 +59,7 @@ class MetricWriter:
             return
         folder = epath.Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._writers.append(_JsonLines(folder / "log.jsonl", first_step))
+        self._writers.append(_JsonLines(folder / LOG_FILE, first_step))
         if cfg.tensorboard:
             self._writers.append(_TensorBoard(folder / "tensorboard"))
         if cfg.wandb:

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from v2v.data.batch import BatchSource, EditBatch, HostBatch, split_records
 from v2v.data.loader import Stream
 from v2v.errors import InputError, note
-from v2v.models.conditioning import count_tokens
+from v2v.models.conditioning import ChannelConditioning, build_conditioning, count_tokens
 from v2v.runtime import compiler_options, flops, sharding
 from v2v.runtime.interruptible import run_interruptible
 from v2v.train import callbacks, loop
@@ -189,6 +189,7 @@ def check_experiment(cfg: Experiment, *stages: str, workdir: Path, reads: Sequen
             f"{cfg.name}: {flags} would change nothing, this experiment doesn't read it; leave it out"
         )
     check_held_out(cfg)
+    check_dropped(cfg)
     callbacks.check_previews(cfg.log)
     if cfg.weights_memory == "host":
         raise InputError(
@@ -207,6 +208,18 @@ def check_held_out(cfg: Experiment) -> None:
         raise InputError(
             f"{cfg.name}: --data.held-out {cfg.data.held_out:g} would withhold pairs that nothing looks at; add --log.held-out-every 500,"
             " or leave it out"
+        )
+
+
+def check_dropped(cfg: Experiment) -> None:
+    """Check that a model whose sources are dropped in some batches can do without one; raise InputError where it can't."""
+    data = cfg.data
+    dropped = data.drop_source + data.drop_source_and_text + data.drop_all
+    conditioning = build_conditioning(cfg.model.dit, cfg.model.condition)
+    if dropped and isinstance(conditioning, ChannelConditioning):
+        raise InputError(
+            f"{cfg.name}: --data.drop-source and the like: {cfg.model.name} takes the source as channels of its input, which can't be left out;"
+            " leave these options out"
         )
 
 
@@ -274,8 +287,7 @@ def _edit_cost(cfg: Experiment, devices: int) -> loop.StepCost[EditBatch]:
         b, t, y, x, _ = batch["target"].shape
         frames, side = m.vae.stride_t * (t - 1) + 1, m.vae.stride_xy
         sized = dataclasses.replace(m, frames=frames, height=y * side, width=x * side)
-        reference = "reference" in batch
-        tokens = count_tokens(sized, reference)
+        tokens = count_tokens(sized, "reference" in batch, "source" in batch)
         operations = flops.step_flops(sized, b, tokens, full=cfg.trains == "full")
         return b * tokens, operations
 

@@ -14,6 +14,7 @@ function runs() {
       const x = r.summary[c.name];
       const td = el("td", x === null || x === undefined ? "–" : c.kind === "seconds" ? duration(x) : c.kind === "share" ? percent(x) : short(x), { "data-value": x ?? "" });
       if (c.name === "least held-out loss" && r.least !== null) td.append(el("small", `step ${r.least}`));
+      if (c.name === "loss spikes" && r.spikes.length) td.append(el("small", `step ${r.spikes.slice(0, 5).join(", ")}${r.spikes.length > 5 ? ", …" : ""}`));
       tr.append(td);
     }
     return tr;
