@@ -808,10 +808,10 @@ class DataConfig:
         }
         if wrong:
             raise ValueError(f"DataConfig: expected probabilities between 0 and 1, got {wrong}")
-        dropped = self.drop_source + self.drop_source_and_text + self.drop_all
-        if dropped >= 1:
+        drop_share = self.drop_source + self.drop_source_and_text + self.drop_all
+        if drop_share >= 1:
             raise ValueError(
-                f"DataConfig: expected drop_source, drop_source_and_text and drop_all of less than 1 together, got {dropped:g}; lower one"
+                f"DataConfig: expected drop_source, drop_source_and_text and drop_all of less than 1 together, got {drop_share:g}; lower one"
             )
         if not 0 <= self.fps < math.inf:
             raise ValueError(f"DataConfig: expected frames per second of at least 0, got {self.fps}")

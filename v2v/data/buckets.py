@@ -148,10 +148,10 @@ class BatchKind:
 def build_batch_kinds(bucket: Bucket, data: DataConfig) -> list[BatchKind]:
     """Return the kinds of batches of a bucket; the shares of those that fill a batch sum to 1."""
     everything = ("source", "text")
-    shown = 1 - data.drop_source - data.drop_source_and_text - data.drop_all
+    visible_share = 1 - data.drop_source - data.drop_source_and_text - data.drop_all
     shares = {
         (ref, hidden): of_reference * of_hidden
-        for hidden, of_hidden in (((), shown), (("source",), data.drop_source), (everything, data.drop_source_and_text))
+        for hidden, of_hidden in (((), visible_share), (("source",), data.drop_source), (everything, data.drop_source_and_text))
         for ref, of_reference in ((False, 1 - data.reference), (True, data.reference))
     }  # fmt: skip
     shares[False, everything] += data.drop_all

@@ -150,11 +150,11 @@ class ToEdit(grain.transforms.RandomMap):
         instruction = -1 if rng.random() < self.drop_text else int(rng.choice(len(sentences)))
         if "text" in self.hidden:
             instruction = -1
-        shown: dict[str, np.ndarray] = (
+        visible: dict[str, np.ndarray] = (
             {} if "source" in self.hidden else {"source": pair["source"], "mask": mask}
         )
         example: EditExample = {
-            "target": pair["target"], **cast(EditExample, shown), "area": pair["area"],
+            "target": pair["target"], **cast(EditExample, visible), "area": pair["area"],
             "record": record.index, "recipe": np.asarray(self.recipes.index(text.get("recipe", UNKNOWN_RECIPE)), np.int32),
         }  # fmt: skip
         if "embeds" in pair and "embed_lengths" in pair:

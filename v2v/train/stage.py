@@ -214,9 +214,9 @@ def check_held_out(cfg: Experiment) -> None:
 def check_dropped(cfg: Experiment) -> None:
     """Check that a model whose sources are dropped in some batches can do without one; raise InputError where it can't."""
     data = cfg.data
-    dropped = data.drop_source + data.drop_source_and_text + data.drop_all
+    drop_share = data.drop_source + data.drop_source_and_text + data.drop_all
     conditioning = build_conditioning(cfg.model.dit, cfg.model.condition)
-    if dropped and isinstance(conditioning, ChannelConditioning):
+    if drop_share and isinstance(conditioning, ChannelConditioning):
         raise InputError(
             f"{cfg.name}: --data.drop-source and the like: {cfg.model.name} takes the source as channels of its input, which can't be left out;"
             " leave these options out"
