@@ -57,6 +57,8 @@ VMAF = ["imageio-ffmpeg>=0.6"]
 SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "sqlalchemy>=2", "uvicorn>=0.30"]
 # A store of `v2v serve` that machines share.
 POSTGRES = [*SERVE, "psycopg[binary]>=3.2"]
+# Speech, where neither the browser nor a service writes it down.
+SPEECH = ["pocketsphinx>=5"]
 # Masks drawn by hand in a notebook.
 NOTEBOOK = ["anywidget>=0.9"]
 # Work folders on gs://.
@@ -128,6 +130,7 @@ setup(
         "app": SERVE,
         "serve": SERVE,
         "postgres": POSTGRES,
+        "speech": SPEECH,
         "notebook": NOTEBOOK,
         "gcs": GCS,
         "tensorboard": TENSORBOARD,

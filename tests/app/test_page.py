@@ -4,17 +4,20 @@ import re
 import shlex
 import shutil
 import threading
+import wave
 
 import numpy as np
 import pytest
 import uvicorn
 
+from tests.app.loopback_transcription import transcription_service
 from v2v import EasyV2VEditor, read
 from v2v.app.access import Tokens
 from v2v.app.job_files import JobFiles
 from v2v.app.job_store import JobStore
 from v2v.app.page_info import PageInfo
 from v2v.app.server import build_server
+from v2v.app.speech import ServiceTranscriber
 from v2v.app.worker import Worker, WorkerThread
 from v2v.cli.main import main
 from v2v.cli.serve import listen
@@ -28,22 +31,42 @@ PATIENCE = 120_000  # milliseconds; nothing is asserted about times
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
+    """A browser whose microphone hears a second of sound, then a pause, over and over."""
+    path = tmp_path_factory.mktemp("sound") / "said.wav"
+    sound = 12_000 * np.sin(np.arange(16_000) * 2 * np.pi * 440 / 16_000)
+    with wave.open(str(path), "wb") as recording:
+        recording.setparams((1, 2, 16_000, 0, "NONE", ""))
+        recording.writeframes(np.concatenate([sound, np.zeros(64_000)]).astype("<i2").tobytes())
+    fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={path}"]  # fmt: skip
     with sync_api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fakes])
         expect.set_options(timeout=PATIENCE)
         yield chromium
         chromium.close()
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def transcriptions():
+    with transcription_service() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, transcriptions):
     """A server with the packaged model and its worker, both in threads."""
     home = tmp_path_factory.mktemp("app")
     files, store = JobFiles(home / "files"), JobStore(f"sqlite:///{home / 'jobs.db'}")
     editor = EasyV2VEditor("embedded")
     info = PageInfo("embedded", editor.model.abilities, editor.model.config.flow.steps)
-    app = build_server(store, files, model="embedded", tokens=Tokens({TOKEN: "me"}), info=info)
+    app = build_server(
+        store,
+        files,
+        model="embedded",
+        tokens=Tokens({TOKEN: "me"}),
+        info=info,
+        transcriber=ServiceTranscriber(transcriptions.url, "whisper-1", "NO_KEY"),
+    )
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     worker = WorkerThread.start(Worker(editor, store, files, "embedded"))
     with listen("127.0.0.1", 0) as listener:
@@ -239,6 +262,45 @@ def test_what_is_said_becomes_the_sentence(browser, address):
     expect(page.locator("#prompt")).to_have_value("make it night")
     expect(page.locator("#plan")).to_have_text("Understood: night")
     expect(page.locator("#speak")).to_have_attribute("aria-pressed", "false")
+    page.close()
+
+
+def test_the_server_writes_down_what_the_browser_can_not(browser, address, transcriptions, monkeypatch):
+    page = browser.new_page()
+    # A recognition without a service behind it, as of Chromium that isn't Chrome.
+    page.add_init_script(
+        "window.SpeechRecognition = window.webkitSpeechRecognition = class { start() { setTimeout(() => { "
+        "this.onerror({ error: 'network' }); this.onend(); }, 50); } stop() {} }"
+    )
+    page.goto(f"{address}#token={TOKEN}")
+    page.wait_for_selector("body[data-ready]")
+    page.get_by_role("button", name="Speak the instruction").click()
+    expect(page.locator("#speech-status")).to_have_text("Listening …")
+    # A pause ends the recording.
+    expect(page.locator("#prompt")).to_have_value("make it night")
+    expect(page.locator("#plan")).to_have_text("Understood: night")
+    samples, rate = (transcriptions.requests[-1][name] for name in ("samples", "rate"))
+    assert rate == 16_000 and len(samples) > 16_000
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert abs(spectrum.argmax() * rate / len(samples) - 440) < 10  # what the microphone heard
+    # Spoken again it is added; the button ends the recording, as does its key.
+    monkeypatch.setattr(transcriptions, "answer", b'{"text": "and warmer"}')
+    page.locator("#model").click()
+    page.get_by_role("button", name="Speak the instruction").press("Enter")
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Stop listening").press("Enter")
+    expect(page.locator("#prompt")).to_have_value("make it night and warmer")
+    for status, answer, text in (
+        (500, b"", "answered HTTP 500; type the sentence"),
+        (200, b'{"text": ""}', "Nothing could be understood"),
+    ):
+        monkeypatch.setattr(transcriptions, "status", status)
+        monkeypatch.setattr(transcriptions, "answer", answer)
+        page.click("#speak")
+        page.wait_for_timeout(300)
+        page.click("#speak")
+        expect(page.locator("#error")).to_contain_text(text)
+        expect(page.locator("#speak")).to_have_attribute("aria-pressed", "false")
     page.close()
 
 

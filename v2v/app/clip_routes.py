@@ -35,6 +35,7 @@ from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.mask_tasks import MOST_WAITING, MaskTask, MaskTasks, read_order
 from v2v.app.page_info import PageInfo
+from v2v.app.speech_routes import SpeechService
 from v2v.app.uploads import check_clip, read_prompt
 from v2v.assets import SAMPLE
 from v2v.errors import InputError
@@ -58,6 +59,7 @@ class ClipService:
       files: the jobs' files.
       limits: of the server.
       info: the model.
+      speech: writes down what is said.
       identify: returns who sends a request.
       check_disk: raises `ApiError` where so many bytes more find no room.
       find_job: returns a job of an owner.
@@ -69,6 +71,7 @@ class ClipService:
     files: JobFiles
     limits: Limits
     info: PageInfo
+    speech: SpeechService
     identify: Callable[[Request], str]
     check_disk: Callable[[int], None]
     find_job: Callable[[str, str], Job]
@@ -206,9 +209,9 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
 
     @app.get("/v1/page")
     def tell_page(request: Request) -> dict[str, Any]:
-        """Tell what the model can do."""
+        """Tell what the model can do, and whether speech is written down here."""
         identify(request)
-        return service.info.describe(service.limits)
+        return service.info.describe(service.limits) | {"speech": service.speech.describe()}
 
     @app.post("/v1/instructions")
     async def plan(request: Request) -> dict[str, Any]:

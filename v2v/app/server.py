@@ -6,7 +6,7 @@
     GET    /v1/videos/ID/content     the edited clip, once the job is completed
     POST   /v1/videos/ID/cancel      ends it; DELETE /v1/videos/ID also deletes its files
     GET    /healthz                  {"status": "ok"}, without a token
-    GET    /                         the page (page_routes.py), which also uses what clip_routes.py lists
+    GET    /                         the page (page_routes.py), which also uses what clip_routes.py and speech_routes.py list
 /openapi.json describes it. Errors are {"error": {"message", "type", "code"}}: 400 bad input, 401 no token, 403 another site's page, 404 no such
 job of the sender's, 409 not completed, 413 too large, 429 too many (with Retry-After), 507 no disk left.
 """
@@ -38,6 +38,8 @@ from v2v.app.job_store import JobStore
 from v2v.app.mask_tasks import MaskTasks, MaskTracker
 from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import add_page_routes
+from v2v.app.speech import Transcriber
+from v2v.app.speech_routes import SpeechService, add_speech_routes
 from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
 from v2v.errors import InputError
 from v2v.video.decoder import estimate_size
@@ -62,6 +64,7 @@ def build_server(
     origins: Sequence[str] = (),
     info: PageInfo | None = None,
     tracker: MaskTracker = track_mask,
+    transcriber: Transcriber | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -75,6 +78,7 @@ def build_server(
       origins: web pages of other origins that may use it from a browser.
       info: what the page is told of the model; None for its name alone.
       tracker: carries painted masks through a clip.
+      transcriber: writes down what is said; None for nothing.
     """
 
     @contextlib.asynccontextmanager
@@ -236,11 +240,12 @@ def build_server(
         files.delete(id)
         return {"id": id, "object": "video.deleted", "deleted": True}
 
-    masks = MaskTasks(tracker)
+    masks, speech = MaskTasks(tracker), SpeechService(transcriber)
     service = ClipService(
-        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), identify, check_disk, find_job
-    )
+        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), speech, identify, check_disk, find_job
+    )  # fmt: skip
     add_clip_routes(app, service)
+    add_speech_routes(app, speech, identify)
     add_page_routes(app)
     return app
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
+from v2v.cli.speech import add_speech_arguments, find_speech
 from v2v.errors import InputError
 from v2v.runtime import environment
 
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
     parser.add_argument(
         "--max-seconds", type=float, default=3600.0, metavar="S", help="of a clip (default: 3600)"
     )
+    add_speech_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, str]:
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
                 tokens=access.Tokens({token: "me"}),
                 limits=limits,
                 info=info,
+                transcriber=find_speech(args, editor),
             )
             host = args.host if is_local(args.host) or ":" not in args.host else f"[{args.host}]"
             address = f"http://{host}:{listener.getsockname()[1]}/#token={token}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.interruption import raised_signals
+from v2v.cli.speech import add_speech_arguments, find_speech
 from v2v.errors import InputError
 from v2v.runtime import environment
 
@@ -138,6 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
     limits.add_argument(
         "--keep", type=float, default=24.0, metavar="HOURS", help="that ended jobs are kept (default: 24)"
     )
+    add_speech_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, str]:
@@ -190,6 +192,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             webhook_hosts=args.webhook_host,
             origins=args.cors,
             info=describe_model(editor, args.model),
+            transcriber=find_speech(args, editor),
         )
         with listen(args.host, args.port) as listener:
             logger.info("v2v: serving %s at http://%s:%d", args.model, args.host, listener.getsockname()[1])

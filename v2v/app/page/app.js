@@ -603,7 +603,7 @@ document.addEventListener("keydown", (event) => {
   const actions = {
     k: () => player.toggle(), ",": () => $("back").click(), ".": () => $("forward").click(),
     i: () => { timeline.set("start", position); rangeChanged(); }, o: () => { timeline.set("end", position + 1); rangeChanged(); },
-    v: () => setTool("look"), b: () => setTool("brush"), e: () => setTool("erase"), x: () => setTool("box"),
+    v: () => setTool("look"), b: () => setTool("brush"), e: () => setTool("erase"), x: () => setTool("box"), m: () => $("speak").click(),
     "[": () => sizeBy(1 / 1.2), "]": () => sizeBy(1.2), delete: () => painter.clear(),
   };
   const view = ["source", "wipe", "difference", "result"][Number(key) - 1];
@@ -631,7 +631,6 @@ async function askForToken() {
 
 async function begin() {
   takeToken(askForToken);
-  offerSpeech($("speak"), $("prompt"), showError);
   $("size-label").hidden = true;
   try {
     state.info = { ...state.info, ...(await get("v1/page")) };
@@ -640,6 +639,7 @@ async function begin() {
     return;
   }
   const { info } = state;
+  offerSpeech({ button: $("speak"), field: $("prompt"), status: $("speech-status"), server: info.speech, onError: showError });
   $("model").textContent = info.model;
   $("model").hidden = false;
   if (info.steps) $("steps").placeholder = info.steps;
