@@ -118,7 +118,8 @@ from v2v.evaluation.sweep.methods import grid
 assert main.main({words!r}) == 0
 item, cache = Item("1", Path("v2v/assets/sample.mp4"), "x", "x"), SweepCache(Path({cache!r}))
 assert [bool(method.key(item, cache)["model"]) and bool(method.editor_code()) for method in grid(guidance=(1, 2))]
-assert "jax" not in sys.modules, "work that is finished needs no JAX"
+needless = {{"jax", "scipy", "v2v.evaluation.intervals", "v2v.evaluation.html_page", "v2v.evaluation.judge"}} & set(sys.modules)
+assert not needless, f"a finished sweep needs no {{needless}}"
 """
 
 
@@ -189,6 +190,38 @@ def test_parts_of_a_sweep_share_a_cache_and_a_last_run_collects(tmp_path, capsys
     assert sum(edits) == 6 and json.loads(capsys.readouterr().out)["edits"] == 0
     for part in ("0/3", "4/3", "x", "9/9"):
         assert main.main([*words, "--shard", part]) == 2
+
+
+@pytest.mark.slow
+def test_files_that_would_say_the_same_are_left_and_others_written_again(tmp_path, capsys):
+    file, out = tmp_path / "s.py", tmp_path / "out"
+    file.write_text(
+        SWEEP.replace("BUILTIN_METRICS)", "(PSNR,))").replace("import BUILTIN_METRICS", "import PSNR")
+    )
+    words = ["eval", str(file), "--out", str(out), "--json"]
+
+    def run(*more):
+        code = main.main([*words, *more])
+        said = capsys.readouterr()
+        return code, json.loads(said.out), said.err, (out / "results.json").stat().st_mtime_ns
+
+    code, report, _, begin = run()
+    again = run("--fail-over", "by 40:PSNR=50")
+    assert (code, again[0]) == (0, 0) and again[1]["means"] == report["means"] and again[3] == begin
+    assert again[1]["problems"] == 2 and "out of luck" in again[2]
+    code, report, _, time = run("--fail-under", "PSNR=100", "--strict")
+    assert code == 1 and len(report["missed"]) == 2 and time == begin
+    table = (out / "summary.csv").read_text()
+    (out / "summary.csv").write_text("mine")
+    times = [run()[3]]
+    assert (out / "summary.csv").read_text() == table
+    (out / "report.html").unlink()
+    times += [run()[3], run("--report-mb", "0")[3]]
+    file.write_text(file.read_text().replace("(PSNR,)", '(PSNR,), title="other"'))
+    times.append(run()[3])
+    (out / "calibration.json").write_text('{"columns": []}')
+    times.append(run()[3])
+    assert sorted({begin, *times}) == [begin, *times] and times[-1] == run()[3]
 
 
 def test_a_sweep_without_an_output_fails(tmp_path, capsys):

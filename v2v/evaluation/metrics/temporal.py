@@ -123,7 +123,7 @@ def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _error(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (cv2.subtract(x, y),)
+    return (cv2.subtract(x, y, dst=x),)
 
 
 def _with_departure(moved: list[FramePair]) -> list[FramePair]:
@@ -143,7 +143,7 @@ def _warped_differences(
     Args:
       output: a clip.
       truth: a clip, whose motion is followed.
-      videos: returns the frames to warp, from the frames of output and truth.
+      videos: returns the frames to warp, from the frames of output and truth, over which it may write.
       compared: returns the pairs whose differences are measured, from the pairs (W x_{k+1}, x_k) of `videos`.
 
     Returns:
@@ -151,20 +151,24 @@ def _warped_differences(
     """
     find_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     sums, count, previous = np.zeros(()), 0, None
+    memory: _Memory | None = None
     for x, y, _ in iterate_aligned(output, truth):
         height, width = y.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise InputError(f"flicker: expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
-        frames, gray = videos(_to_warp(x), _to_warp(y)), _for_flow(y)
+        if memory is None or memory.size != (height, width):
+            memory = _Memory(height, width)
+        frames, gray = videos(*memory.to_warp(x, y)), _for_flow(y)
         if previous is not None:
             previous_frames, previous_gray = previous
             # OpenCV allocates the flow.
             flow = find_flow.calc(previous_gray, gray, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-            flow = _to_full_size(flow, height, width)
+            flow = memory.to_full_size(flow)
             for rows in iterate_strips(height, width):
-                to, outside, inside_count = _targets(flow, rows)
+                to, outside, inside_count = memory.targets(flow, rows)
                 moved = [
-                    (_warp(new, to), old[rows]) for old, new in zip(previous_frames, frames, strict=True)
+                    (memory.warp(new, to, k), old[rows])
+                    for k, (old, new) in enumerate(zip(previous_frames, frames, strict=True))
                 ]
                 sums = sums + [_inside_norm(*pair, outside) for pair in compared(moved)]
                 count += 3 * inside_count
@@ -172,11 +176,6 @@ def _warped_differences(
     if not count:
         raise InputError("flicker: expected at least two frames, got one")
     return (sums / count).tolist()
-
-
-def _to_warp(frame: np.ndarray) -> np.ndarray:
-    """Convert uint8 RGB to float32 [H, W, 4] with a constant last channel: four channels warp in half the time of three."""
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA).astype(np.float32)
 
 
 def _for_flow(frame: np.ndarray) -> np.ndarray:
@@ -187,30 +186,67 @@ def _for_flow(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
-def _to_full_size(flow: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a flow at a size, in pixels of that size, float32 [H, W, 2]."""
-    if flow.shape[:2] == (height, width):
-        return flow
-    flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
-    return cv2.resize(flow, (width, height))
+class _Memory:
+    """Arrays of one frame size that are written again for every frame: memory that is new each time takes longer than what is done with it.
 
-
-def _targets(flow: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Return where pixels of some rows come from.
-
-    Args:
-      flow: float32 [H, W, 2].
-      rows: the rows, few enough for the processor's cache.
-
-    Returns:
-      the targets as (x, y), float32 [rows, W, 2]; which of them are outside the frame, uint8 [rows, W] in {0, 255}, None for none; the number
-      of the others.
+    Attributes:
+      size: (height, width).
     """
-    height, width = flow.shape[:2]
-    to = cv2.add(flow[rows], _grid(height, width)[rows])
-    is_inside = cv2.inRange(to, (0, 0), (width - 1, height - 1))
-    count = cv2.countNonZero(is_inside)
-    return to, None if count == is_inside.size else cv2.bitwise_not(is_inside), count
+
+    def __init__(self, height: int, width: int):
+        self.size = height, width
+        strip = next(iterate_strips(height, width))
+        rows = strip.stop - strip.start
+        # Frames of output and truth, of this time and the one before.
+        self._frames = np.empty((2, 2, height, width, 4), np.float32)
+        self._colors = np.empty((height, width, 4), np.uint8)
+        self._flow = np.empty((height, width, 2), np.float32)
+        self._targets = np.empty((rows, width, 2), np.float32)
+        self._moved = np.empty((2, rows, width, 4), np.float32)
+        self._count = 0
+
+    def to_warp(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Convert two uint8 RGB frames to float32 [H, W, 4] with a constant last channel: four channels warp in half the time of three.
+
+        They are valid until the second call after this one.
+        """
+        self._count += 1
+        places = self._frames[self._count % 2]
+        for frame, place in zip((x, y), places, strict=True):
+            place[...] = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA, dst=self._colors)
+        return places[0], places[1]
+
+    def to_full_size(self, flow: np.ndarray) -> np.ndarray:
+        """Return a flow at the frames' size, in pixels of that size, float32 [H, W, 2]."""
+        height, width = self.size
+        if flow.shape[:2] == self.size:
+            return flow
+        flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
+        return cv2.resize(flow, (width, height), dst=self._flow)
+
+    def targets(self, flow: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """Return where pixels of some rows come from.
+
+        Args:
+          flow: float32 [H, W, 2].
+          rows: the rows, few enough for the processor's cache.
+
+        Returns:
+          the targets as (x, y), float32 [rows, W, 2]; which of them are outside the frame, uint8 [rows, W] in {0, 255}, None for none; the
+          number of the others.
+        """
+        height, width = self.size
+        to = cv2.add(flow[rows], _grid(height, width)[rows], dst=self._targets[: rows.stop - rows.start])
+        is_inside = cv2.inRange(to, (0, 0), (width - 1, height - 1))
+        count = cv2.countNonZero(is_inside)
+        return to, None if count == is_inside.size else cv2.bitwise_not(is_inside), count
+
+    def warp(self, frame: np.ndarray, to: np.ndarray, place: int) -> np.ndarray:
+        """Return rows of W frame, float32, in one of two places."""
+        # The stubs do not know that a map of two channels has no second map.
+        return cv2.remap(  # pyright: ignore[reportCallIssue]
+            frame, to, None, cv2.INTER_LINEAR, dst=self._moved[place, : len(to)], borderMode=cv2.BORDER_REPLICATE  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
 
 
 def _inside_norm(moved: np.ndarray, frame: np.ndarray, outside: np.ndarray | None) -> float:
@@ -224,9 +260,3 @@ def _inside_norm(moved: np.ndarray, frame: np.ndarray, outside: np.ndarray | Non
 def _grid(height: int, width: int) -> np.ndarray:
     """Return the place (x, y) of every pixel, float32 [H, W, 2]."""
     return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
-
-
-def _warp(frame: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """Return W frame, float32."""
-    # The stubs do not know that a map of two channels has no second map.
-    return cv2.remap(frame, to, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportCallIssue, reportArgumentType]

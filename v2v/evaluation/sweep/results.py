@@ -9,16 +9,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
-from v2v import __version__
 from v2v.evaluation import intervals
-from v2v.evaluation.code_version import package_commit
 from v2v.evaluation.items import Item
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
@@ -35,12 +30,11 @@ from v2v.evaluation.sweep.summary import (
     summarize_methods,
 )
 from v2v.evaluation.sweep.sweep import SweepPlan
+from v2v.evaluation.sweep.version_stamp import version_stamp
 
 SCHEMA = 1
 # The name under which a calibration holds the agreement of people with each other.
 PEOPLE = "people"
-# Distributions whose versions are recorded.
-PACKAGES = ("jax", "numpy", "opencv-python-headless", "av")
 
 
 @dataclass(frozen=True)
@@ -288,23 +282,6 @@ def _refusals(run: SweepRun) -> dict[str, list[bool]]:
         method.name: [run.outputs[method.name, item.id].is_refused for item in run.sweep.benchmark.items]
         for method in run.sweep.methods
         if isinstance(method, EditingMethod)
-    }
-
-
-def version_stamp() -> dict[str, Any]:
-    """Return the versions of packages, the commit if there is one, and the time, JSON-able."""
-    versions = {"v2v": __version__}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "commit": package_commit(),
-        "packages": versions,
     }
 
 
