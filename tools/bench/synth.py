@@ -5,6 +5,7 @@
     --only NAME       planar, experts (control videos), physics, memory, workers, footage, scale or edits
                       footage alone is the speed-up by a second worker, in two to three minutes of an idle machine with two cores
     --scale N         pairs of the part scale (default: 100,000)
+    --folder DIR      the part scale builds here, and goes on there when it was broken off; without it in a temporary folder
     --cutouts DIR     edits: objects for the cut-out recipes on --clip, at 33x240x416 and 81x480x832; with NAME.mask.png or .mp4 beside the
                       clip removal and grounding too
     --clip FILE       controls work on this clip, scaled to size; without it on a scene under white noise, the worst case of
@@ -15,6 +16,7 @@ encoding of the record included; run it on an idle machine: cores shared with ot
 """
 
 import argparse
+import contextlib
 import os
 import resource
 import tempfile
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--clip")
     parser.add_argument("--scale", type=int, default=100_000)
+    parser.add_argument("--folder")
     parser.add_argument("--cutouts", default="")
     args = parser.parse_args()
     if "edits" in args.only and not args.clip:
@@ -168,7 +171,9 @@ def main() -> None:
     if "footage" in parts:
         measure_footage(args.clip, 8 if args.quick else 24)
     if "scale" in parts:
-        measure_scale(2000 if args.quick else args.scale)
+        with contextlib.ExitStack() as stack:
+            folder = args.folder or stack.enter_context(tempfile.TemporaryDirectory())
+            measure_scale(2000 if args.quick else args.scale, Path(folder))
 
 
 def measure_footage(clip: str | None, n: int) -> None:
@@ -203,32 +208,42 @@ def measure_footage(clip: str | None, n: int) -> None:
         )
 
 
-def measure_scale(n: int, large: int = 8_000_000) -> None:
-    """Build n tiny pairs with two workers; print what they took, and what that means for many more."""
-    with tempfile.TemporaryDirectory() as folder:
-        marks: list[tuple[int, float, float]] = []
-        done = 0
+def measure_scale(n: int, folder: Path, large: int = 8_000_000) -> None:
+    """Build n tiny pairs with two workers; print what they took, and what that means for many more.
 
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            if done % max(1, n // 10) == 0:
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                marks.append((done, time.process_time() - cpu, memory))
+    Args:
+      n: Number of pairs.
+      folder: Gets the set; where an earlier run was broken off, its shards are taken and not counted in the cost of making pairs.
+      large: Number of pairs that costs are scaled to.
+    """
+    marks: list[tuple[int, float, float]] = []
+    done = 0
+    # Lines of a shard that are no seeds: the first and the last.
+    finished = sum(len(file.read_bytes().splitlines()) - 2 for file in folder.glob(".set.*/shards/*/*.jsonl"))
 
-        cpu, children = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        report = build_dataset(SynthRequest(Path(folder) / "set", n, workers=2), count)
-        serial = time.process_time() - cpu
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        working = after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime
-        files = list((Path(folder) / "set").iterdir())
-        size = sum(file.stat().st_size for file in files)
+    def count(step: int) -> None:
+        nonlocal done
+        done += step
+        if done % max(1, n // 10) == 0:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            marks.append((done, time.process_time() - cpu, memory))
+
+    cpu, children = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    report = build_dataset(SynthRequest(folder / "set", n, workers=2), count)
+    serial = time.process_time() - cpu
+    if not marks:
+        raise SystemExit(f"{folder / 'set'}: finished already; name another folder")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    working = after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime
+    per_new_pair = working / max(1, n - finished)
+    files = list((folder / "set").iterdir())
+    size = sum(file.stat().st_size for file in files)
     selecting = (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
     per_pair = (serial - marks[0][1]) / (n - marks[0][0])
-    print(f"{report['pairs']} pairs 9x64x64: {working / n * 1000:.1f} ms of workers' CPU a pair; serial {1000 * per_pair:.2f} ms a pair "
+    print(f"{report['pairs']} pairs 9x64x64, {finished} seeds of them done before: {1000 * per_new_pair:.1f} ms of workers' CPU a pair; serial {1000 * per_pair:.2f} ms a pair "
           f"(at most 5), {1000 * selecting:.3f} ms of it to select; memory of the serial process after each tenth {', '.join(f'{m:.0f}' for _, _, m in marks)} MiB; "
           f"{size / 1e9:.2f} GB in {len(files)} files")  # fmt: skip
-    print(f"at {large:,} pairs: {large * (working / n + per_pair) / 3600:,.0f} core-hours, of these {large * per_pair / 3600:.1f} serial; "
+    print(f"at {large:,} pairs: {large * (per_new_pair + per_pair) / 3600:,.0f} core-hours, of these {large * per_pair / 3600:.1f} serial; "
           f"{large / n * size / 1e12:.2f} TB in {large / n * len(files):,.0f} files", flush=True)  # fmt: skip
 
 
