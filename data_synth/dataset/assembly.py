@@ -9,12 +9,12 @@ therefore a few lines of JSON a pair.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_synth.dataset import shards
 from data_synth.dataset.facts import PairFacts, format_facts
+from data_synth.dataset.record_files import iterate_file
 from data_synth.places import is_address
 from v2v.data import pair as pr
 
@@ -106,22 +106,26 @@ def add_parts(writer: SetWriter, parts: list[SelectedShard]) -> None:
                 writer.add_file(path, part.length, part.size)
                 continue
             selected = set(part.indices)
-            for index, data in enumerate(store.iterate_file(path)):
+            for index, data in enumerate(iterate_file(path)):
                 if index in selected:
                     writer.write(data)
 
 
-def iterate_examples(places: list[tuple[Path, int]]) -> Iterator[pr.Pair]:
-    """Yield the pairs at positions of array_record files."""
+def read_pair(record_file: Path, index: int) -> pr.Pair:
+    """Return the pair at a position of an array_record file.
+
+    Args:
+      record_file: The file.
+      index: Position of the record.
+    """
     from array_record.python.array_record_module import ArrayRecordReader
 
     from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
 
-    for record_file, index in places:
-        with shards.local_file(record_file) as path:
-            reader = ArrayRecordReader(str(path))
-            try:
-                (data,) = reader.read([index])
-            finally:
-                reader.close()
-        yield pr.decode_pair(store.parse_record(data))
+    with shards.local_file(record_file) as path:
+        reader = ArrayRecordReader(str(path))
+        try:
+            (data,) = reader.read([index])
+        finally:
+            reader.close()
+    return pr.decode_pair(store.parse_record(data))

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -28,7 +29,7 @@ from data_synth import generate
 from data_synth.dataset import assembly, beam, folders, shards
 from data_synth.dataset.facts import PairFacts, collect_facts
 from data_synth.dataset.preview import write_preview
-from data_synth.dataset.report import Report
+from data_synth.dataset.report import EXAMPLES_PER_EDIT, Report, format_example
 from data_synth.dataset.request import SynthRequest, fingerprint_sources, parse_table
 from data_synth.dataset.shards import EncodedPair
 from data_synth.dataset.stored_set import StoredSet, open_set
@@ -48,6 +49,9 @@ MAX_UNPRODUCTIVE_SEEDS = 500
 MAX_CONSECUTIVE_FAILURES = 8
 # Seeds without a pair after which the user is told that a recipe gives none.
 MAX_FRUITLESS_SEEDS = 50
+
+# Seeds for each recipe, at the beginning of a build, whose pairs the report may show; of later ones an example is decoded.
+SEEDS_PER_MEMBER = 2 * EXAMPLES_PER_EDIT
 
 # Called with 1 after every pair.
 Progress = Callable[[int], object]
@@ -201,26 +205,62 @@ def open_dataset(folder: str | Path) -> Sequence[dict[str, Any]]:
     return tfds.builder_from_directory(folder).as_data_source("train")  # pyright: ignore[reportCallIssue]
 
 
-def make_records(seeds: Sequence[int], options: PairOptions) -> list[EncodedPair | Rejected]:
+def make_records(
+    seeds: Sequence[int], options: PairOptions, example_seeds: range = range(0)
+) -> list[EncodedPair | Rejected]:
     """Return the encoded results of `generate.make_block`: the work of one worker process for a block of seeds.
 
     An exception that no recipe foresaw costs its seed alone: the block is made again seed by seed, and that seed's rejection is marked as
     an error.
+
+    Args:
+      seeds: The seeds.
+      options: What their pairs depend on.
+      example_seeds: Seeds whose pairs the page of the report may show: their examples are drawn, too.
     """
     try:
         return [
             outcome
             if isinstance(outcome, Rejected)
-            else EncodedPair(pr.encode_pair(outcome, options.storage), collect_facts(outcome))
-            for outcome in generate.make_block(seeds, options)
+            else _encode_pair(outcome, options.storage, seed in example_seeds)
+            for seed, outcome in zip(seeds, generate.make_block(seeds, options), strict=True)
         ]
     except (InputError, MemoryError):  # of the request or the machine, not of one clip
         raise
     except Exception as error:
         if len(seeds) > 1:
-            return [make_records([seed], options)[0] for seed in seeds]
+            return [make_records([seed], options, example_seeds)[0] for seed in seeds]
         text = " ".join(str(error).split())[:200]
         return [Rejected(f"{type(error).__name__}: {text}", error=True)]
+
+
+def _encode_pair(pair: pr.Pair, storage: pr.Storage, has_example: bool) -> EncodedPair:
+    record = pr.encode_pair(pair, storage)
+    example = ""
+    if has_example:  # of what the set holds
+        example = format_example(pair if storage == "lossless" else pr.decode_pair(record))
+    return EncodedPair(record, collect_facts(pair), example)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    """A pair that the page of the report shows.
+
+    Attributes:
+      edit: Its edit.
+      record_file: The array_record file that holds it.
+      index: Its position there.
+      text: As in `EncodedPair.example`.
+    """
+
+    edit: str
+    record_file: Path
+    index: int
+    text: str = ""
+
+
+def _draw_example(example: _Example) -> str:
+    return format_example(assembly.read_pair(example.record_file, example.index))
 
 
 def _write_folder(build: _Build, report: Report, progress: Progress | None) -> dict:
@@ -237,8 +277,8 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
         selection = assembly.Selection(set_folder)
         with contextlib.closing(selection):
             examples = _select_pairs(build, selection, report, progress)
-        for example in assembly.iterate_examples(examples):
-            report.add_example(example)
+        for example in examples:
+            report.add_example(example.edit, example.text or _draw_example(example))
         address = build.out if is_address(build.out) else None
         if address is not None:
             folders.clear(address)
@@ -286,9 +326,13 @@ def _iterate_shards(build: _Build, first: int, last: int | None) -> Iterator[sha
         shards.block_length(*size),
         registry.seeds_per_call(request.recipes, request.sources, build.snapshot),
     )
+    make = functools.partial(make_records, options=request.pair_options(build.snapshot))
+    if 3 * math.prod(size) >= pr.LARGE:  # to decode a clip takes as long as to make it, but for small ones
+        member_count = len(set(registry.iterate_members(request.recipes)))
+        make = functools.partial(make, example_seeds=range(first, first + SEEDS_PER_MEMBER * member_count))
     plan = shards.ShardPlan(
         build.shard_folder,
-        functools.partial(make_records, options=request.pair_options(build.snapshot)),
+        make,
         first,
         shards.shard_length(*size, block, request.pairs),
         block,
@@ -304,11 +348,11 @@ def _iterate_shards(build: _Build, first: int, last: int | None) -> Iterator[sha
 
 def _select_pairs(
     build: _Build, selection: assembly.Selection, report: Report, progress: Progress | None
-) -> list[tuple[Path, int]]:
+) -> list[_Example]:
     """Select the first pairs in seed order; count them, and the rejections before the last of them, in the report.
 
     Returns:
-      File and position of the pairs that the report's page shows.
+      The pairs that the report's page shows.
     """
     request = build.request
     last = generate.count_rows(request.recipes, request.sources, build.snapshot)
@@ -316,7 +360,7 @@ def _select_pairs(
     hashes: set[int] | None = None if request.sources == NO_SOURCES else set()
     endless_recipes = set(registry.iterate_members(request.recipes)) - dict(request.sources.sets).keys()
     fruitless_seeds: Counter[str] = Counter()
-    examples: list[tuple[Path, int]] = []
+    examples: list[_Example] = []
     pair_count = seed_count = failure_count = 0
     previous_rejection: Rejected | None = None
     was_transient = False
@@ -329,7 +373,7 @@ def _select_pairs(
             for index, facts in zip(range(file.length), facts_of_set, strict=False):
                 selection.keep(index, facts)
                 if report.keep(facts):
-                    examples.append((file.path, index))
+                    examples.append(_Example(facts.edit, file.path, index))
                 if hashes is not None:
                     _is_duplicate(facts, hashes)
                 pair_count += 1
@@ -345,7 +389,7 @@ def _select_pairs(
                 if not (hashes is not None and _is_duplicate(outcome, hashes)):
                     selection.keep(index, dataclasses.replace(outcome, seed=result.seed))
                     if report.keep(outcome):
-                        examples.append((shard.record_file, index))
+                        examples.append(_Example(outcome.edit, shard.record_file, index, result.example))
                     pair_count += 1
                     failure_count, was_transient = 0, False
                     if progress:

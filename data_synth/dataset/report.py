@@ -68,9 +68,14 @@ class Report:
         self.example_count[facts.edit] += 1
         return self.example_count[facts.edit] <= EXAMPLES_PER_EDIT
 
-    def add_example(self, pair: pr.Pair) -> None:
-        """Show a pair on the page."""
-        self.examples.setdefault(pair.edit, []).append(format_example(pair))
+    def add_example(self, edit: str, example: str) -> None:
+        """Show a pair on the page.
+
+        Args:
+          edit: Its edit.
+          example: `format_example` of it.
+        """
+        self.examples.setdefault(edit, []).append(example)
 
     def drop(self, seed: int, rejection: Rejected) -> None:
         """Count one seed that gave no pair; list it where an exception was the reason, for a person to look at."""

@@ -7,8 +7,8 @@ the disk are found. Both are written beside their names and renamed; in a bucket
 killed is run again with the same request: finished shards are found, only the missing ones are made, and since a pair is a function of its
 seed the result has the same bytes.
 
-Lines of the .jsonl: {"records", "sha256"} of the array_record file; for each seed {"seed", "pair": `PairFacts`}, or for a rejection {"seed",
-"reason", "transient", "error", "outage", "recipe"}; {"sha256"} of all lines before. Older builds have one file START-END.shard of fewer seeds, which
+Lines of the .jsonl: {"records", "sha256"} of the array_record file; for each seed {"seed", "pair": `PairFacts`}, with "example" where the report may
+show it, or for a rejection {"seed", "reason", "transient", "error", "outage", "recipe"}; {"sha256"} of all lines before. Older builds have one file START-END.shard of fewer seeds, which
 is still read (old_shards.py).
 """
 
@@ -34,6 +34,7 @@ from typing import cast
 from data_synth import worker
 from data_synth.dataset import old_shards
 from data_synth.dataset.facts import PairFacts, collect_record_facts
+from data_synth.dataset.record_files import iterate_file, open_writer, serialize_record
 from data_synth.rejection import Rejected
 from v2v.errors import InputError
 
@@ -56,10 +57,12 @@ class EncodedPair:
     Attributes:
       record: As `v2v.data.pair.encode_pair` returns it.
       facts: What is known of it without decoding.
+      example: The pair on the page of the report (`report.format_example`); "" where it is drawn when the page needs it.
     """
 
     record: dict
     facts: PairFacts
+    example: str = ""
 
 
 # Seeds to one pair or rejection each, in order.
@@ -81,10 +84,12 @@ class SeedResult:
     Attributes:
       seed: The seed.
       outcome: Facts of a pair, or why there is none.
+      example: As in `EncodedPair`.
     """
 
     seed: int
     outcome: PairFacts | Rejected
+    example: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +256,7 @@ def _start_worker(prepare: Callable[[], None] | None, indices: queues.SimpleQueu
     signal.signal(signal.SIGTERM, _end_worker)
     # A worker that takes the place of one that died finds no number left, and takes one by chance.
     worker.set_worker_index(os.getpid() if indices.empty() else indices.get())
+    worker.reuse_memory()
     if prepare:
         prepare()
 
@@ -317,10 +323,6 @@ def _write_records(
     path: Path, outcomes: Iterator[tuple[int, EncodedPair | SerializedPair | Rejected]]
 ) -> tuple[list[str], int]:
     """Write records to an array_record file; return the lines of JSON, and the number of records."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
-
     lines: list[str] = []
     writer, count = None, 0
     try:
@@ -328,16 +330,14 @@ def _write_records(
             if isinstance(outcome, Rejected):
                 lines.append(json.dumps({"seed": seed, **dataclasses.asdict(outcome)}) + "\n")
                 continue
-            data = (
-                outcome.data
-                if isinstance(outcome, SerializedPair)
-                else store.serialize_record(outcome.record)
-            )
-            writer = writer or ArrayRecordWriter(str(path), store.COMPRESSION)
+            data = outcome.data if isinstance(outcome, SerializedPair) else serialize_record(outcome.record)
+            writer = writer or open_writer(path)
             writer.write(data)
             count += 1
             facts = dataclasses.replace(outcome.facts, size=len(data))
-            lines.append(json.dumps({"seed": seed, "pair": facts.to_json()}) + "\n")
+            example = outcome.example if isinstance(outcome, EncodedPair) else ""
+            line = {"seed": seed, "pair": facts.to_json()} | ({"example": example} if example else {})
+            lines.append(json.dumps(line) + "\n")
     finally:
         if writer is not None:
             writer.close()
@@ -383,17 +383,17 @@ def _read_lines(path: Path) -> tuple[dict, list[SeedResult]]:
 
 def _parse_line(line: dict) -> SeedResult:
     seed = line.pop("seed")
-    return SeedResult(seed, PairFacts.from_json(line["pair"]) if "pair" in line else Rejected(**line))
+    if "pair" in line:
+        return SeedResult(seed, PairFacts.from_json(line["pair"]), line.get("example", ""))
+    return SeedResult(seed, Rejected(**line))
 
 
 def _iterate_records(shard: Shard) -> Iterator[bytes]:
     """Yield the serialized records of a shard; one in a bucket is fetched first."""
-    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
-
     if not any(isinstance(result.outcome, PairFacts) for result in shard.results):
         return
     with local_file(shard.record_file) as path:
-        yield from store.iterate_file(path)
+        yield from iterate_file(path)
 
 
 @contextlib.contextmanager

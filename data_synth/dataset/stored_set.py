@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_synth.dataset.assembly import SelectedShard, Selection, add_parts, iterate_examples
+from data_synth.dataset import record_files
+from data_synth.dataset.assembly import SelectedShard, Selection, add_parts, read_pair
 from data_synth.dataset.facts import PairFacts, collect_record_facts
-from data_synth.dataset.report import Report
+from data_synth.dataset.report import Report, format_example
 from v2v.data import pair as pr
 from v2v.errors import InputError
 from v2v.runtime import text_files
@@ -78,7 +79,7 @@ class StoredSet:
         from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
 
         for file in self.files:
-            yield from map(store.parse_record, store.iterate_file(file.path))
+            yield from map(store.parse_record, record_files.iterate_file(file.path))
 
 
 def open_set(folder: str | Path) -> StoredSet:
@@ -147,8 +148,9 @@ def write_subset(
         selected, examples = select(folder)
         if not selected:
             raise InputError(f"{out}: expected some pairs to take, none is left; change what is dropped")
-        for example in iterate_examples(examples):
-            report.add_example(example)
+        for record_file, index in examples:
+            pair = read_pair(record_file, index)
+            report.add_example(pair.edit, format_example(pair))
         _finish_set(folder, report, lambda writer: add_parts(writer, selected))
     return report.table()
 
@@ -165,8 +167,6 @@ def rewrite_set(out: Path, stored: StoredSet, change: Callable[[int, dict], dict
     Raises:
       InputError: `out` is there already.
     """
-    from data_synth.v2v_pairs import v2v_pairs_dataset_builder as store  # TFDS: slow, so only here
-
     report = Report(origin)
     with new_folder(out) as folder:
 
@@ -175,14 +175,14 @@ def rewrite_set(out: Path, stored: StoredSet, change: Callable[[int, dict], dict
                 pairs = zip(stored.iterate_facts(), stored.iterate_records(), strict=True)
                 for position, (facts, record) in enumerate(pairs):
                     changed = change(position, record)
-                    data = store.serialize_record(changed)
+                    data = record_files.serialize_record(changed)
                     writer.write(data)
                     new_facts = dataclasses.replace(
                         facts, instructions=tuple(json.loads(changed["instructions"])), size=len(data)
                     )
                     index.write(json.dumps(new_facts.to_json()) + "\n")
                     if report.keep(new_facts):
-                        report.add_example(pr.decode_pair(changed))
+                        report.add_example(new_facts.edit, format_example(pr.decode_pair(changed)))
 
         _finish_set(folder, report, write)
     return report.table()

@@ -1,9 +1,8 @@
 """The TFDS dataset of pair records, written without TensorFlow.
 
-Pair → `pair.encode_pair` → `serialize_record` → **array_record** (described by TFDS) → `tfds.builder_from_directory(d).as_data_source("train")`
+Pair → `pair.encode_pair` → `record_files.serialize_record` → **array_record** (described by TFDS) → `tfds.builder_from_directory(d).as_data_source("train")`
 
-TFDS describes the data and serialises the records; it would import TensorFlow to encode pictures itself, so it gets
-finished bytes in string features. Its own writer sorts the whole split before it writes, in memory up to 1 GB and with
+TFDS describes the data; it would import TensorFlow to encode pictures itself, so it gets finished bytes in string features. Its own writer sorts the whole split before it writes, in memory up to 1 GB and with
 TensorFlow's file system beyond, so workers write array_record files themselves, `SetWriter` puts them together in order and has TFDS
 describe them.
 """
@@ -11,78 +10,35 @@ describe them.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from tensorflow_datasets.core import splits
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-_BYTES = (
-    "source",
-    "target",
-    "mask",
-    "effect",
-    "reference",
-    "instructions",
-    "provenance",
-    "active",
-    "source_caption",
-    "target_caption",
-    "edit",
-    "recipe",
-)
-_INTEGERS = ("schema_version", "frames", "seed")
+from data_synth.dataset.record_files import BYTES, INTEGERS, iterate_file, open_writer
+
 # A new array_record file begins once the last holds this much.
 SHARD_BYTES = 256 << 20
 # A finished file of at least this many bytes becomes one of the set as it is; smaller ones are joined.
 MIN_FILE_BYTES = 32 << 20
 SPLIT = "train"
-# Pictures are packed already: more effort takes thrice as long and gains 1 %.
-COMPRESSION = "group_size:1,zstd:1"
-# Records that are read at once from an array_record file.
-_READ_RECORDS = 16
 FEATURES = tfds.features.FeaturesDict(
     {
-        **{name: tfds.features.Text() for name in _BYTES},
-        **{name: tfds.features.Scalar(dtype=np.int64) for name in _INTEGERS},
+        **{name: tfds.features.Text() for name in BYTES},
+        **{name: tfds.features.Scalar(dtype=np.int64) for name in INTEGERS},
     }
 )
-
-
-@functools.cache
-def _serializer() -> ExampleSerializer:
-    # The hint excludes the nested tables that features return.
-    return ExampleSerializer(FEATURES.get_serialized_info())  # pyright: ignore[reportArgumentType]
-
-
-def serialize_record(record: dict) -> bytes:
-    """Return a record of `v2v.data.pair.encode_pair` as the bytes that array_record files hold."""
-    # TFDS's own `serialize_example` leaves the order of the fields to protobuf, which changes it from process to process.
-    example = _serializer().get_tf_example(FEATURES.encode_example(record))
-    return example.SerializeToString(deterministic=True)
 
 
 def parse_record(data: bytes) -> dict:
     """Return the record in the bytes that `serialize_record` returned; texts as bytes, as data sources of TFDS give them."""
     return dict(FEATURES.deserialize_example_np(data))  # pyright: ignore[reportArgumentType, reportCallIssue]
-
-
-def iterate_file(path: str | Path) -> Iterator[bytes]:
-    """Yield the serialized records of an array_record file, a few of which are in memory at a time."""
-    reader = ArrayRecordReader(str(path))
-    try:
-        count = reader.num_records()
-        for start in range(0, count, _READ_RECORDS):
-            yield from reader.read(start, min(start + _READ_RECORDS, count))
-    finally:
-        reader.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +93,7 @@ class SetWriter:
         if self._writer is None or self._files[-1].size >= SHARD_BYTES:
             self._close_file()
             self._files.append(_File(self._next_path()))
-            self._writer = ArrayRecordWriter(str(self._files[-1].path), COMPRESSION)
+            self._writer = open_writer(self._files[-1].path)
         assert self._writer is not None
         self._writer.write(data)
         self._files[-1].length += 1
