@@ -10,6 +10,7 @@ _index = 0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Bytes; larger than any array of a pair.
 _REUSED_BYTES = 1 << 30
+_OLD_LIMIT = 32 << 20
 
 
 def set_worker_index(index: int) -> None:
@@ -33,5 +34,6 @@ def reuse_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _REUSED_BYTES)
+        if not mallopt(_M_MMAP_THRESHOLD, _REUSED_BYTES):  # as glibc had it before 2.35
+            mallopt(_M_MMAP_THRESHOLD, _OLD_LIMIT)
         mallopt(_M_TRIM_THRESHOLD, _REUSED_BYTES)

@@ -3,7 +3,7 @@
     python tools/bench/synth.py
     --quick           a few pairs of each, for a first look
     --only NAME       planar, experts (control videos), physics, memory, workers, footage, scale or edits
-                      footage alone is the speed-up by a second worker, in two to three minutes of an idle machine with two cores
+                      footage alone is the speed-up by a second worker, in three to four minutes of an idle machine with two cores
     --scale N         pairs of the part scale (default: 100,000)
     --folder DIR      the part scale builds here, and goes on there when it was broken off; without it in a temporary folder
     --cutouts DIR     edits: objects for the cut-out recipes on --clip, at 33x240x416 and 81x480x832; with NAME.mask.png or .mp4 beside the
@@ -17,8 +17,10 @@ encoding of the record included; run it on an idle machine: cores shared with ot
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable
@@ -27,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from data_synth import footage as footage_lib
-from data_synth import generate
+from data_synth import generate, worker
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from data_synth.operators.control import CONTROLS
@@ -117,6 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     if "edits" in args.only and not args.clip:
         parser.error("--only edits: expected --clip FILE")
+    worker.reuse_memory()  # as v2v synth
     parts = args.only or ["planar", "experts", "physics", "memory", "workers", "footage"]
     if "planar" in parts:
         start = time.process_time()
@@ -169,11 +172,38 @@ def main() -> None:
             f"{n} pairs: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} x (at least 1.8)"
         )
     if "footage" in parts:
-        measure_footage(args.clip, 8 if args.quick else 24)
+        measure_footage(args.clip, 8 if args.quick else 48)
     if "scale" in parts:
         with contextlib.ExitStack() as stack:
             folder = args.folder or stack.enter_context(tempfile.TemporaryDirectory())
             measure_scale(2000 if args.quick else args.scale, Path(folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildTimes:
+    """How long a build took.
+
+    Attributes:
+      whole: Seconds from start to end.
+      per_pair: Seconds a pair, once every worker has made its first.
+      serial: Seconds of CPU time of the process that puts pairs together, start and page of the report included.
+      serial_per_pair: Those a pair, between the first pair and the last.
+    """
+
+    whole: float
+    per_pair: float
+    serial: float
+    serial_per_pair: float
+
+
+def time_build(request: SynthRequest) -> BuildTimes:
+    """Build a set and return how long it took."""
+    marks: list[tuple[float, float]] = []
+    start, cpu = time.perf_counter(), time.process_time()
+    build_dataset(request, lambda _: marks.append((time.perf_counter(), time.process_time())))
+    whole, serial = time.perf_counter() - start, time.process_time() - cpu
+    first, count = marks[request.workers - 1], len(marks) - request.workers
+    return BuildTimes(whole, (marks[-1][0] - first[0]) / count, serial, (marks[-1][1] - first[1]) / count)
 
 
 def measure_footage(clip: str | None, n: int) -> None:
@@ -184,24 +214,21 @@ def measure_footage(clip: str | None, n: int) -> None:
             codec.Video.from_array(read_footage(clip), 16.0), Path(folder) / "clips" / "clip.mp4"
         )
         how = {"frames": 33, "height": 480, "width": 832, "sources": Sources(clips=f"{folder}/clips")}
-        seconds: dict[int, float] = {}
-        serial, load = 0.0, os.getloadavg()[0]
+        times: dict[int, list[BuildTimes]] = {1: [], 2: []}
+        load = os.getloadavg()[0]
         # Twice in turns, of which the quicker counts: other work on the machine only slows down.
         for turn in range(2):
-            for workers in (1, 2):
-                start, cpu = time.perf_counter(), time.process_time()
-                request = SynthRequest(
-                    Path(folder) / f"{turn}-{workers}",
-                    n,
-                    workers=workers,
-                    edits=("to-canny", "to-greyscale"),
-                    **how,
-                )
-                build_dataset(request)
-                taken, serial = time.perf_counter() - start, time.process_time() - cpu
-                seconds[workers] = min(taken, seconds.get(workers, taken))
-    print(f"footage 33x480x832, {n} pairs: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} x (at least 1.9); "
-          f"serial {1000 * serial / n:.1f} ms of CPU a pair, start and page of the report included", flush=True)  # fmt: skip
+            for workers in times:
+                out = Path(folder) / f"{turn}-{workers}"
+                edits = ("to-canny", "to-greyscale")
+                times[workers].append(time_build(SynthRequest(out, n, workers=workers, edits=edits, **how)))
+                shutil.rmtree(out)
+    whole = {workers: min(run.whole for run in runs) for workers, runs in times.items()}
+    per_pair = {workers: min(run.per_pair for run in runs) for workers, runs in times.items()}
+    serial = min(times[2], key=lambda run: run.serial)
+    print(f"footage 33x480x832, {n} pairs: 1 worker {whole[1]:.1f} s, 2 workers {whole[2]:.1f} s, {whole[1] / whole[2]:.2f} x; without start and end "
+          f"{per_pair[1]:.2f} and {per_pair[2]:.2f} s a pair, {per_pair[1] / per_pair[2]:.2f} x (at least 1.9); serial {1000 * serial.serial_per_pair:.1f} ms "
+          f"of CPU a pair, beside {serial.serial - n * serial.serial_per_pair:.2f} s for start and page of the report", flush=True)  # fmt: skip
     if load > 0.3:
         print(
             f"the load of the machine was {load:.1f} before, not idle: the speed-up says nothing", flush=True

@@ -207,6 +207,7 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     """
     from tqdm import tqdm
 
+    from data_synth import worker
     from data_synth.dataset import build, trial
     from data_synth.dataset.estimate import estimate_build
     from data_synth.recipes import own_pairs
@@ -240,6 +241,7 @@ def run(args: argparse.Namespace, bars: bool) -> dict:
     has_footage = bool(request.sources.clips or request.sources.sets)
     is_default_size = not args.sizes and None in (args.frames, args.height, args.width)
     pair_count = 0
+    worker.reuse_memory()
     with tqdm(total=request.pairs, unit=" pairs", disable=not bars) as bar:
 
         def count_pairs(n: int) -> None:
