@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from data_synth.dataset import shards
 from data_synth.dataset.facts import PairFacts, format_facts
-from data_synth.dataset.record_files import iterate_file
 from data_synth.places import is_address
+from data_synth.record_files import iterate_file
 from v2v.data import pair as pr
 
 if TYPE_CHECKING:

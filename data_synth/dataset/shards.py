@@ -34,7 +34,7 @@ from typing import cast
 from data_synth import worker
 from data_synth.dataset import old_shards
 from data_synth.dataset.facts import PairFacts, collect_record_facts
-from data_synth.dataset.record_files import iterate_file, open_writer, serialize_record
+from data_synth.record_files import iterate_file, open_writer, serialize_record
 from data_synth.rejection import Rejected
 from v2v.errors import InputError
 

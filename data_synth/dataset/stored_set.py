@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_synth.dataset import record_files
+from data_synth import record_files
 from data_synth.dataset.assembly import SelectedShard, Selection, add_parts, read_pair
 from data_synth.dataset.facts import PairFacts, collect_record_facts
 from data_synth.dataset.report import Report, format_example

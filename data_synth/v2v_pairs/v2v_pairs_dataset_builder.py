@@ -21,7 +21,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from tensorflow_datasets.core import splits
 
-from data_synth.dataset.record_files import BYTES, INTEGERS, iterate_file, open_writer
+from data_synth.record_files import BYTES, INTEGERS, iterate_file, open_writer
 
 # A new array_record file begins once the last holds this much.
 SHARD_BYTES = 256 << 20

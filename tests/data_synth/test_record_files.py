@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from data_synth.dataset import assembly, build, record_files
+from data_synth import record_files
+from data_synth.dataset import assembly, build
 from data_synth.dataset.build import build_dataset
 from data_synth.dataset.request import SynthRequest
 from v2v.data import pair as pr
