@@ -42,12 +42,12 @@ def published(layout: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return out
 
 
-def write(path, layout, spell, *, alpha=False, metadata=None, down="lora_A", up="lora_B"):
+def write(path, layout, spell, *, alpha="", metadata=None, down="lora_A", up="lora_B"):
     tensors = {}
     for name, (a, b) in published(layout).items():
         tensors[f"{spell(name)}.{down}.weight"], tensors[f"{spell(name)}.{up}.weight"] = a, b
         if alpha:
-            tensors[f"{spell(name)}.alpha"] = np.float32(ALPHA)
+            tensors[f"{spell(name)}.{alpha}"] = np.float32(ALPHA)
     safetensors_file.write_safetensors(
         path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata
     )
@@ -60,14 +60,17 @@ CONVENTIONS = {
     "diffusers": ("diffusers", "transformer.{}".format, {}),
     "diffusers, alpha in the header": ("diffusers", "transformer.{}".format, {"metadata": HEADER}),
     "peft, raw": ("diffusers", "base_model.model.{}".format, {}),
-    "comfyui": ("original", "diffusion_model.{}".format, {"alpha": True}),
-    "comfyui, down and up": ("original", "diffusion_model.{}".format, {"alpha": True, **KOHYA}),
+    "comfyui": ("original", "diffusion_model.{}".format, {"alpha": "alpha"}),
+    "comfyui, down and up": ("original", "diffusion_model.{}".format, {"alpha": "alpha", **KOHYA}),
     "ai-toolkit, diffusion-pipe": ("original", "diffusion_model.{}".format, {}),
-    "musubi, kohya": ("original", lambda n: "lora_unet_" + n.replace(".", "_"), {"alpha": True, **KOHYA}),
-    "videox-fun": ("original", lambda n: "lora_unet__" + n.replace(".", "_"), {"alpha": True, **KOHYA}),
+    "musubi, kohya": ("original", lambda n: "lora_unet_" + n.replace(".", "_"), {"alpha": "alpha", **KOHYA}),
+    "videox-fun": ("original", lambda n: "lora_unet__" + n.replace(".", "_"), {"alpha": "alpha", **KOHYA}),
     "diffsynth": ("original", str, {"down": "lora_A.default", "up": "lora_B.default"}),
     "diffsynth, pipe": ("original", "pipe.dit.{}".format, {"down": "lora_A.default", "up": "lora_B.default"}),
     "full checkpoint prefix": ("original", "model.diffusion_model.{}".format, {}),
+    "kiwi": ("original", "dit.{}".format, {}),
+    "diffusers, old": ("diffusers", "lora_transformer_{}".format, {"down": "lora.down", "up": "lora.up"}),
+    "fastvideo": ("original", str, {"alpha": "lora_alpha"}),
 }
 
 
@@ -97,6 +100,20 @@ def test_peft_keeps_alpha_beside_the_file(tmp_path):
             np.testing.assert_array_equal(
                 loaded_tree[f"{module}/b"][layer], want[f"{module}/b"][layer] * np.float32(factor)
             )
+
+
+def test_rank_stabilized_updates_are_scaled_by_the_root_of_the_rank(tmp_path):
+    """PEFT's use_rslora, with an alpha of its own for a module; without an alpha the factor can't be known."""
+    path = write(tmp_path / "adapter_model.safetensors", "diffusers", "base_model.model.{}".format)
+    settings = {"r": RANK, "lora_alpha": ALPHA, "use_rslora": True, "alpha_pattern": {"attn1.to_q": 1.0}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    loaded_tree = flax.traverse_util.flatten_dict(lora_files.load_lora(path, CFG).lora, sep="/")
+    for module, factor in (("ffn/down", ALPHA / 2), ("self_attn/q", 0.5)):
+        expected = adapter()[f"blocks/{module}/b"] * np.float32(factor)
+        np.testing.assert_array_equal(loaded_tree[f"blocks/{module}/b"], expected)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": RANK, "use_rslora": True}))
+    with pytest.raises(InputError, match="expected lora_alpha"):
+        lora_files.load_lora(path, CFG)
 
 
 @pytest.mark.parametrize("style", ["original", "diffusers"])

@@ -32,6 +32,10 @@ def test_phases_are_counted_and_add_up():
     with pytest.raises(InputError, match="multiply to 1 devices"):
         edit_plan.plan_edit(config, "h100:1", "debug", MeshConfig(data=1, seq=2))
     assert "not measured" in plan.describe() and json.dumps(plan.to_json())
+    # Devices that split a clip's tokens share its passes, and each reads the sentence.
+    two = edit_plan.plan_edit(config, "h100:2", "debug", MeshConfig(data=1, seq=2))
+    assert two.phases["text"].tflop == plan.phases["text"].tflop
+    assert two.phases["sample"].tflop == plan.phases["sample"].tflop / 2
 
 
 def test_two_transformers_share_the_steps():
@@ -90,6 +94,19 @@ def test_known_models_are_planned_as_published_but_for_what_is_set():
     # Each has its release's sampling, as FastWan its three steps.
     fastwan = known_models.find_configuration("FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers")
     assert fastwan is not None and edit_plan.count_passes(fastwan) == {"sample": 3}
+
+
+def test_a_published_model_in_an_experiments_place(tmp_path):
+    names = ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "org/name@main", str(tmp_path))
+    others = (
+        "wan22_ti2v_5b",
+        "wan22_ti2v_5b:14b",
+        "experiments/mine.py",
+        "mine.py",
+        "./none",
+        "org/name/more",
+    )
+    assert all(map(plan._is_model, names)) and not any(map(plan._is_model, others))
 
 
 def test_the_command(capsys):

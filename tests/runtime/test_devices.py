@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from v2v.errors import InputError
@@ -50,6 +51,22 @@ def test_devices_that_jax_does_not_use_are_named(machine, monkeypatch, tmp_path)
 def test_choices_that_are_none(choice):
     with pytest.raises(InputError, match="expected cpu, gpu, tpu, gpu:N or tpu:N"):
         devices.select_device(choice)
+
+
+def test_a_platform_that_jax_cannot_start(monkeypatch):
+    """Without its plugin JAX fails by an assertion without words; a process that has started another platform keeps it."""
+
+    def fail():
+        raise AssertionError
+
+    monkeypatch.setattr(jax.config, "update", lambda *setting: None)
+    with pytest.raises(InputError, match="--device gpu: this process uses JAX on cpu already"):
+        devices.select_device("gpu")
+    monkeypatch.setattr(jax, "local_devices", fail)
+    with pytest.raises(
+        InputError, match=r"--device gpu: JAX can't start it \(it has no support.*jax\[cuda12\]"
+    ):
+        devices.select_device("gpu")
 
 
 def test_a_choice_in_a_process_of_its_own():

@@ -107,3 +107,25 @@ def test_a_mesh_that_doesnt_match_the_devices_is_refused(sizes):
 def test_a_batch_that_doesnt_divide_is_refused():
     with pytest.raises(InputError, match="multiple of the 4 data-parallel devices, got 6"):
         sharding.batch_sharding(mesh(data=2, fsdp=2, seq=2), 6)
+
+
+@pytest.mark.parametrize(
+    ("visible", "share", "expected"),
+    [("0", "1", [0]), ("0,1", "h100:2", [0, 1]), ("0,1,2,3", "1", None), ("0,1", "", None)],
+)
+def test_a_process_that_sees_its_own_gpus_alone_takes_them(monkeypatch, visible, share, expected):
+    """JAX would take the fourth GPU for the fourth process of a node, where Slurm's --gpus-per-task shows one to each."""
+    asked = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: asked.update(options))
+    monkeypatch.setattr(jax.config, "update", lambda *setting: None)
+    for name, value in (
+        ("SLURM_LOCALID", "3"),
+        ("CUDA_VISIBLE_DEVICES", visible),
+        ("SLURM_GPUS_PER_TASK", share),
+    ):
+        monkeypatch.setenv(name, value)
+    sharding.join_processes()
+    assert asked["local_device_ids"] == expected
+    monkeypatch.delenv("SLURM_LOCALID")
+    sharding.join_processes()
+    assert asked["local_device_ids"] is None

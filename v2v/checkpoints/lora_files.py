@@ -7,6 +7,7 @@ A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a 
       diffusion-pipe, DiffSynth: the same with lora_down/lora_up, with `.default`, or with no prefix
     musubi-tuner, kohya      lora_unet_blocks_0_self_attn_q.lora_down.weight               alpha always
     VideoX-Fun               lora_unet__blocks_0_…                                         alpha always
+    others                   dit.…, lora_transformer_…; .lora.down for .lora_down (diffusers before 0.20), .lora_alpha (FastVideo)
 
 Tools that subtract one checkpoint from another store full updates of everything that is no matrix beside the factors:
     NAME.diff         added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
@@ -14,7 +15,7 @@ Tools that subtract one checkpoint from another store full updates of everything
     NAME.diff_m       added to NAME.modulation (lightx2v, CausVid)
     NAME.lora_B.bias  PEFT's `lora_bias`: added to NAME.bias, times alpha/r
 
-On reading, the update is (alpha/r) B A with alpha = r by default. The factor is folded into our b, so an adapter from a file has scale 1.
+On reading, the update is (alpha/r) B A with alpha = r by default, and (alpha/sqrt(r)) B A where PEFT's configuration says rsLoRA. The factor is folded into our b, so an adapter from a file has scale 1.
 Layers that are not in the file stay zero; ranks that differ between blocks are padded with zeros. On an editor whose input holds the
 source as further channels, an update of the plain backbone's patch embedding is added to the channels of the noise, which come first. A key that matches no parameter
 is an error, with the reason where the kind is known, because a partly applied adapter looks like a working one. On writing, the
@@ -47,6 +48,8 @@ MODULE_PREFIXES = (
     "diffusion_model.",
     "transformer.",
     "pipe.dit.",
+    "dit.",
+    "lora_transformer_",
     "lora_unet__",
     "lora_unet_",
 )
@@ -56,7 +59,9 @@ LOW_NOISE_PREFIX = "transformer_2."
 # What is taken of a regular expression from a file.
 MOST_REPETITIONS, MOST_GROUPS, LONGEST_PATTERN = 3, 5, 1000
 
-_FACTOR = re.compile(r"\.(?:lora_(?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha))$")
+_FACTOR = re.compile(
+    r"\.(?:lora[_.](?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha|lora_alpha))$"
+)
 _BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
 # Why keys of a known kind cannot be read; the first match counts.
 REFUSAL_REASONS = (
@@ -222,7 +227,7 @@ def _read_factors(
                 f"[r, {d_in}] and [{d_out}, r]"
             )
             continue
-        alpha = header.get(module, r)
+        alpha = header.of(module, r)
         if "alpha" in halves:
             values = files.read(halves["alpha"]).reshape(-1)
             if values.size != 1:
@@ -359,7 +364,7 @@ def _refusal_reason(key: str) -> str:
 
 def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> None:
     """Raise InputError that names the backbone of a LoRA for another one, instead of hundreds of wrong shapes."""
-    queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora_(?:A|down)(?:\.\w+)?\.weight$")
+    queries = re.compile(r"(?:self_attn|attn1)[._](?:to_)?q\.lora[_.](?:A|down)(?:\.\w+)?\.weight$")
     widths = {
         slot.shape[1] for key, slot in files.slots.items() if queries.search(key) and len(slot.shape) > 1
     }
@@ -371,7 +376,25 @@ def _check_width(path: str | Path, files: TensorFiles, config: ModelConfig) -> N
         )
 
 
-def _parse_alphas(files: TensorFiles, modules: dict[str, Module]) -> dict[Module, float]:
+@dataclass(frozen=True)
+class _Alphas:
+    """The alphas that a header or configuration gives.
+
+    Attributes:
+      by_module: those of modules.
+      is_rank_stabilized: whether updates are scaled by alpha/sqrt(r) in place of alpha/r (rsLoRA).
+    """
+
+    by_module: dict[Module, float]
+    is_rank_stabilized: bool = False
+
+    def of(self, module: Module, rank: int) -> float:
+        """Return the alpha that, divided by the rank, is the factor of a module's update."""
+        alpha = self.by_module.get(module, float(rank))
+        return alpha * math.sqrt(rank) if self.is_rank_stabilized and module in self.by_module else alpha
+
+
+def _parse_alphas(files: TensorFiles, modules: dict[str, Module]) -> _Alphas:
     """Parse alphas from a diffusers header or PEFT's adapter_config.json: one value, and exceptions by regex of the module's name."""
     beside = files.path.with_name("adapter_config.json")
     if beside.is_file() and all(key.startswith("base_model.") for key in files.slots):
@@ -387,20 +410,20 @@ def _parse_alphas(files: TensorFiles, modules: dict[str, Module]) -> dict[Module
             f"{files.path}: expected {source} as a JSON object, got {type(meta).__name__}; export it again"
         )
     meta = {k.removeprefix("transformer."): v for k, v in meta.items()}
-    if meta.get("use_rslora"):
-        raise InputError(
-            f"{files.path}: uses rslora scaling (alpha / sqrt(r)), which is not supported; export it with alpha folded in"
-        )
     patterns = _compile_patterns(files.path, meta.get("alpha_pattern") or {})
     common_alpha = meta.get("lora_alpha")
     if common_alpha is not None:
         common_alpha = _parse_alpha(files.path, "lora_alpha", common_alpha)
+    elif meta.get("use_rslora"):
+        raise InputError(
+            f"{files.path}: is scaled by alpha / sqrt(r) (use_rslora in {source}), expected lora_alpha there; export it again"
+        )
     out = {}
     for name, module in modules.items():
         alpha = next((v for pattern, v in patterns if pattern.search(name)), common_alpha)
         if alpha is not None:
             out[module] = alpha
-    return out
+    return _Alphas(out, bool(meta.get("use_rslora")))
 
 
 def _compile_patterns(path: Path, patterns: Any) -> list[tuple[re.Pattern[str], float]]:

@@ -263,7 +263,10 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
 
 
 def _add_plan_options(plan: argparse.ArgumentParser) -> None:
-    plan.add_argument("experiment", help="as in v2v train, such as wan22_ti2v_5b")
+    plan.add_argument(
+        "experiment",
+        help="as in v2v train, such as wan22_ti2v_5b; or the published model alone, as in --model",
+    )
     plan.add_argument(
         "--topology",
         required=True,

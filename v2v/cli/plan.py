@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,16 @@ from v2v.planning.chips import parse_topology
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
 
+# The experiment whose training settings a published model has that is named in place of one.
+BACKBONE_EXPERIMENT = "wan22_ti2v_5b"
+
 
 @dataclass(frozen=True)
 class PlanRequest:
     """A run to plan.
 
     Attributes:
-      experiment: name or path of an experiment.
+      experiment: name or path of an experiment, or a published model, which is then `model`, with the settings of `BACKBONE_EXPERIMENT`.
       model: a published model in place of the experiment's (`_plan_model`), a folder or ORG/NAME on the hub; "" for the experiment's own.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
@@ -68,6 +72,8 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     Raises:
       InputError: an unknown experiment, model or topology, libtpu is not installed, or a setting that is impossible there.
     """
+    if not request.model and _is_model(request.experiment):
+        request = dataclasses.replace(request, experiment=BACKBONE_EXPERIMENT, model=request.experiment)
     config = load_experiment(request.experiment, request.overrides, "plan").config
     if request.model:
         base = load_experiment(request.experiment, [], "plan").config.model
@@ -91,6 +97,11 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
     setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}
+
+
+def _is_model(name: str) -> bool:
+    """Return whether what stands in an experiment's place is a published model: a folder or ORG/NAME."""
+    return Path(name).is_dir() or bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(?<!\.py)(@[^/]+)?", name))
 
 
 def _plan_model(

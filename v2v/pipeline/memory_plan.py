@@ -16,8 +16,8 @@ The plan is made from shapes and the device's memory, so it can be told before a
 
 Working memory is estimated from above, by what compilers report for the 5B model (libtpu for v5e and v6e, XLA for H100 and RTX 4090):
 GiB of temporaries          v5e / v6e                   GPU
-    decode 81x480x832       11.46; in 2x2 tiles 6.28    8.80; in 2x2 tiles 5.30
-    decode 121x704x1280     23.86                       17.03; in 2x2 tiles 10.88
+    decode 81x480x832       6.00; in 2x2 tiles 4.69     8.80; in 2x2 tiles 5.30
+    decode 121x704x1280                                 17.03; in 2x2 tiles 10.88
     encode                  5.09                        3.46; 7.50 at 121x704x1280
     sample 8,190 tokens     1.90                        0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
 The autoencoder of Wan2.1 folds no pixels into channels, so its maps are four times as large, of fewer channels. XLA for H100 reports
@@ -100,7 +100,7 @@ class _Costs:
 
 # CPUs' programs are not calibrated: between the two.
 COSTS = {
-    "tpu": _Costs(_MapCosts(5.6, 7.9, (2.2, 4.9)), _MapCosts(4, 5.7, (1.6, 3.5)), 9, int(1.2 * GIB), 128),
+    "tpu": _Costs(_MapCosts(5.6, 4.1, (1.2, 5.2)), _MapCosts(4, 5.7, (1.6, 3.5)), 9, int(1.2 * GIB), 128),
     "gpu": _Costs(_MapCosts(3.8, 6, (1.95, 4.3)), _MapCosts(2.75, 3.3, (1.1, 2.4)), 7.5, 1 << 26, 1),
     "cpu": _Costs(_MapCosts(5.6, 7.9, (2.5, 5.4)), _MapCosts(4, 5.7, (1.8, 3.9)), 9, 1 << 26, 1),
 }
@@ -304,7 +304,7 @@ def _plan(
     decoding = {tiles: share(decoding_bytes(config, shape, platform, tiles)) for tiles in TILINGS}
     tilings = TILINGS if tileable and _streams(config, shape) else TILINGS[:1]
     tiles = next((t for t in tilings if parts["vae"] + decoding[t] <= device_bytes), tilings[-1])
-    sampling = sampling_bytes(config, shape, platform) // sampling_devices
+    sampling = sampling_bytes(config, shape, platform, sampling_devices)
     with_cache = sampling + cache_bytes(config, shape) // sampling_devices
     caches_keys = parts["dit"] + with_cache <= device_bytes
     transformers = [part for part in ("dit", "dit_low") if part in parts]
@@ -399,18 +399,22 @@ def decoding_bytes(
     )
 
 
-def sampling_bytes(config: ModelConfig, shape: ClipShape, platform: str) -> int:
-    """Return the bytes that sampling takes beside the weights, where keys and values are not cached."""
+def sampling_bytes(config: ModelConfig, shape: ClipShape, platform: str, devices: int = 1) -> int:
+    """Return the bytes that sampling takes beside the weights on each device, where keys and values are not cached.
+
+    Args:
+      config: the model.
+      shape: the clips.
+      platform: "tpu", "gpu" or "cpu".
+      devices: number of devices over which tokens, heads or clips are split.
+    """
     costs = COSTS[platform]
     t, y, x, c = config.vae.latent_shape(shape.frames, shape.height, shape.width)
-    # Predictions of a clip's last window at every step, given and returned.
+    # Predictions of a clip's last window at every step, given and returned; each device has them whole.
     past = 2 * 4 * shape.steps * t * y * x * (math.ceil(c / costs.channels) * costs.channels)
     is_small = shape.tokens * config.dit.width < 1 << 22
-    return int(
-        4 * costs.token_arrays * config.dit.width * shape.tokens
-        + past
-        + (0 if is_small else costs.sampler_bytes)
-    )
+    arrays = 4 * costs.token_arrays * config.dit.width * shape.tokens
+    return int((arrays + (0 if is_small else costs.sampler_bytes)) / devices + past)
 
 
 def cache_bytes(config: ModelConfig, shape: ClipShape, branches: int = 2) -> int:

@@ -154,7 +154,7 @@ class EditPlan:
             f"{self.name}: edit of {self.clip}, {self.tokens:,} tokens, {self.steps} steps of {self.branches} passes{dtype_text}, on {self.topology} "
             f"({self.devices} of {self.chip.hbm / GIB:.4g} GiB), mesh {mesh}",
             *self.memory.describe(),
-            "phase         TFLOP   compute    memory     links from host   seconds",
+            f"phase         TFLOP   compute    memory     links from host   seconds{'' if self.devices == 1 else '   on each device'}",
         ]
         lines += [
             f"{name:10} {cost.tflop:8.3g} {cost.seconds_compute:8.2f}s {cost.seconds_memory:8.2f}s {cost.seconds_links:8.2f}s "
@@ -214,12 +214,12 @@ def plan_edit(
     else:
         axes = _resolve_mesh(mesh, count)
     memory = plan_memory(axes)
-    split = axes.get("fsdp", 1) * axes["seq"] * axes["tensor"]
     rates = Rates(matmul=utilisation)
     # Devices that share a phase's operations: branches of guidance are computed side by side, frames are split over all axes.
     groups = clip_mesh.shared_branches(axes, branches)
     sampling_share = axes["seq"] * axes["tensor"] * (groups if groups > 1 else axes.get("fsdp", 1))
-    shares = {"text": split, "sample": sampling_share, "sample_low": sampling_share}
+    # A sentence is short: its tokens are not split, only the text encoder's heads.
+    shares = {"text": axes["tensor"], "sample": sampling_share, "sample_low": sampling_share}
     passes = count_passes(config)
     counts = _count_phases(
         config, conditions, memory.phase("sample").working_bytes > 0 and memory.caches_keys

@@ -74,11 +74,16 @@ def select_device(choice: str) -> None:
 
     jax.config.update("jax_platforms", PLATFORMS[kind])
     try:
-        jax.local_devices()
-    except RuntimeError as err:
-        reason = str(err).strip().splitlines()[0][:200]
+        platform = jax.local_devices()[0].platform
+    # Without the plugin of a platform JAX fails by an assertion.
+    except (RuntimeError, AssertionError) as err:
+        reason = (str(err).strip() or "it has no support for it").splitlines()[0][:200]
         remedy = f"; install JAX for it: {INSTALL[kind]}" if kind in INSTALL else ""
         raise InputError(f"--device {choice}: JAX can't start it ({reason}){remedy}") from err
+    if platform != kind:
+        raise InputError(
+            f"--device {choice}: this process uses JAX on {platform} already; choose the device before its first computation"
+        )
 
 
 def use_exact_float32() -> None:

@@ -91,11 +91,25 @@ def join_processes() -> None:
         jax.distributed.initialize(
             num_processes=None if count is None else int(count),
             process_id=None if index is None else int(index),
+            local_device_ids=_own_gpus(),
         )
     except (ValueError, RuntimeError) as err:
         raise InputError(
             f"--distributed: expected a TPU pod, Slurm, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; {err}"
         ) from err
+
+
+def _own_gpus() -> list[int] | None:
+    """Return the GPUs of this process where Slurm shows each process its own alone (--gpus-per-task); None where JAX chooses.
+
+    JAX takes the GPU of the process's number on its node, which such a process doesn't see.
+    """
+    visible, share = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_PER_TASK"))
+    # Such as "1" or "h100:1".
+    count = share.rpartition(":")[2]
+    if "SLURM_LOCALID" not in os.environ or not count.isdigit() or len(visible.split(",")) != int(count):
+        return None
+    return list(range(int(count)))
 
 
 def make_mesh(
