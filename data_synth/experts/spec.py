@@ -7,7 +7,8 @@
                                          # edit: needs prompts, source -> target
                                          # remove: clip + mask -> clip without the object; NAME and NAME-insertion
                                          # mask: clip -> mask video, white = the object; no recipe of its own: it serves
-                                         #       removal, insertion, replacement, grounding and role remove on --clips
+                                         #       removal, insertion, replacement, grounding and role remove on --clips;
+                                         #       `v2v app --mask-expert`: one frame, and in `about` "points": [[x, y]] in pixels
                                          # Roles that write have no recipes either; one expert may have several of them,
                                          # role = ["caption", "instruct", "filter"] (answers: answers.py):
                                          # caption: clip -> caption and nouns, where no text file beside it has them

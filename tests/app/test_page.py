@@ -304,6 +304,34 @@ def test_the_server_writes_down_what_the_browser_can_not(browser, address, trans
     page.close()
 
 
+def test_pointing_marks_a_thing_that_the_sentence_calls_this(page):
+    take_sample(page)
+    page.click("[data-tool=point]")
+    # An arrow to the rabbit, and what it marks is taken back and restored.
+    drag(page, (0.55, 0.85), (0.32, 0.6), (0.37, 0.6), (0.32, 0.6), (0.33, 0.67))
+    expect(page.locator("#mask-text")).to_have_text(re.compile("^thing added"))
+    marked = painted(page)
+    assert 0.05 < marked < 0.2
+    page.keyboard.press("Control+z")
+    assert painted(page) < 0.01
+    page.keyboard.press("Control+Shift+z")
+    assert painted(page) == pytest.approx(marked, abs=0.01)
+    # An outline is added; the keyboard points as well.
+    drag(page, (0.7, 0.1), (0.9, 0.1), (0.9, 0.3), (0.7, 0.3), (0.7, 0.12))
+    expect(page.locator("#mask-text")).to_have_text(re.compile("^area added"))
+    assert painted(page) == pytest.approx(marked + 0.2 * 0.2, abs=0.015)
+    page.click("#clear")
+    page.locator("#overlay").press("ArrowLeft")
+    page.locator("#overlay").press("Enter")
+    expect(page.locator("#mask-text")).to_have_text(re.compile("^thing added"))
+    assert painted(page) > 0.001
+    page.fill("#prompt", "make this area darker")
+    expect(page.locator("#plan")).to_have_text("Understood: darker")
+    page.locator("[data-place='']").click()
+    expect(page.locator("#plan")).to_have_text(re.compile("area"))
+    assert [text for text in page.trouble if "400" not in text] == []
+
+
 def test_without_a_token_it_asks(browser, address):
     page = browser.new_page()
     page.goto(address)

@@ -5,6 +5,7 @@
     GET    /v1/clips/ID/preview               a small MP4 of key frames alone; /strip and /thumbnail are JPEGs
     POST   /v1/clips/ID/masks                 JSON (mask_tasks.read_order): begins a mask
     GET    /v1/clips/ID/masks/MASK            how far it is; /content is its file; POST .../cancel ends it
+    POST   /v1/clips/ID/pointings             JSON (pointing.py): the mask of what a line over a frame points at
     GET    /v1/videos/ID/files/ROLE           what a job was made of: video, mask, reference, first_frame, preview, strip, thumbnail
     GET    /v1/videos/ID/clip                 size and frame times of the clip that it edits
     GET    /v1/videos/ID/command              the `v2v edit` line that makes the same clip
@@ -35,6 +36,7 @@ from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.mask_tasks import MOST_WAITING, MaskTask, MaskTasks, read_order
 from v2v.app.page_info import PageInfo
+from v2v.app.pointing import PointingService
 from v2v.app.speech_routes import SpeechService
 from v2v.app.uploads import check_clip, read_prompt
 from v2v.assets import SAMPLE
@@ -60,6 +62,7 @@ class ClipService:
       limits: of the server.
       info: the model.
       speech: writes down what is said.
+      pointing: tells what a line points at.
       identify: returns who sends a request.
       check_disk: raises `ApiError` where so many bytes more find no room.
       find_job: returns a job of an owner.
@@ -72,6 +75,7 @@ class ClipService:
     limits: Limits
     info: PageInfo
     speech: SpeechService
+    pointing: PointingService
     identify: Callable[[Request], str]
     check_disk: Callable[[int], None]
     find_job: Callable[[str, str], Job]
@@ -211,7 +215,10 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
     def tell_page(request: Request) -> dict[str, Any]:
         """Tell what the model can do, and whether speech is written down here."""
         identify(request)
-        return service.info.describe(service.limits) | {"speech": service.speech.describe()}
+        return service.info.describe(service.limits) | {
+            "speech": service.speech.describe(),
+            "finder": service.pointing.finder.name,
+        }
 
     @app.post("/v1/instructions")
     async def plan(request: Request) -> dict[str, Any]:
@@ -301,6 +308,12 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         if path is None:
             raise ApiError(404, "not_found", f"no mask {mask[:80]}")
         return FileResponse(path, media_type="image/png" if path.suffix == ".png" else "video/mp4")
+
+    @app.post("/v1/clips/{id}/pointings")
+    async def point(id: str, request: Request) -> dict[str, Any]:
+        """Tell what a line over a frame points at."""
+        clip, content = find_clip(id, identify(request)), await _read_json(request)
+        return await anyio.to_thread.run_sync(service.pointing.point, clip, content)
 
     @app.get("/v1/videos/{id}/command")
     def tell_command(id: str, request: Request) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from v2v.app.job_store import JobStore
 from v2v.app.mask_tasks import MaskTasks, MaskTracker
 from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import add_page_routes
+from v2v.app.pointing import ColorFinder, ObjectFinder, PointingService
 from v2v.app.speech import Transcriber
 from v2v.app.speech_routes import SpeechService, add_speech_routes
 from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
@@ -65,6 +66,7 @@ def build_server(
     info: PageInfo | None = None,
     tracker: MaskTracker = track_mask,
     transcriber: Transcriber | None = None,
+    finder: ObjectFinder | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -79,6 +81,7 @@ def build_server(
       info: what the page is told of the model; None for its name alone.
       tracker: carries painted masks through a clip.
       transcriber: writes down what is said; None for nothing.
+      finder: finds the object at a place that is pointed at; None for one that goes by colors.
     """
 
     @contextlib.asynccontextmanager
@@ -242,7 +245,8 @@ def build_server(
 
     masks, speech = MaskTasks(tracker), SpeechService(transcriber)
     service = ClipService(
-        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), speech, identify, check_disk, find_job
+        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), speech,
+        PointingService(finder or ColorFinder()), identify, check_disk, find_job,
     )  # fmt: skip
     add_clip_routes(app, service)
     add_speech_routes(app, speech, identify)

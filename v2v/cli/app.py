@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
-from v2v.cli.speech import add_speech_arguments, find_speech
 from v2v.errors import InputError
 from v2v.runtime import environment
 
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
     parser.add_argument(
         "--max-seconds", type=float, default=3600.0, metavar="S", help="of a clip (default: 3600)"
     )
-    add_speech_arguments(parser)
+    add_page_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, str]:
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
     model, *others = args.model or [environment.MODEL.get()]
     adapters = name_adapters(args.lora)
+    finder = find_mask_expert(args)
     from v2v.app import access
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
                 limits=limits,
                 info=info,
                 transcriber=find_speech(args, editor),
+                finder=finder,
             )
             host = args.host if is_local(args.host) or ":" not in args.host else f"[{args.host}]"
             address = f"http://{host}:{listener.getsockname()[1]}/#token={token}"
@@ -141,6 +143,8 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             )
     finally:
         store.close()
+        if finder is not None:
+            finder.close()
     return {"output": str(files.root)}
 
 

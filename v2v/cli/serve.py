@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.interruption import raised_signals
-from v2v.cli.speech import add_speech_arguments, find_speech
+from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.errors import InputError
 from v2v.runtime import environment
 
@@ -139,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
     limits.add_argument(
         "--keep", type=float, default=24.0, metavar="HOURS", help="that ended jobs are kept (default: 24)"
     )
-    add_speech_arguments(parser)
+    add_page_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, str]:
@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     tokens = access.read_tokens(Path(args.tokens)) if args.tokens else access.Tokens()
     files = JobFiles(args.files)
     store = JobStore(_read_store(args.store) or f"sqlite:///{files.root.resolve() / 'jobs.db'}")
-    worker, editor = None, None
+    worker, editor, finder = None, None, find_mask_expert(args)
     try:
         if args.role != "http":
             options = ModelOptions(
@@ -193,12 +193,15 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             origins=args.cors,
             info=describe_model(editor, args.model),
             transcriber=find_speech(args, editor),
+            finder=finder,
         )
         with listen(args.host, args.port) as listener:
             logger.info("v2v: serving %s at http://%s:%d", args.model, args.host, listener.getsockname()[1])
             serve_until_stopped(app, listener, worker, root_path=args.root_path, is_verbose=args.verbose)
     finally:
         store.close()
+        if finder is not None:
+            finder.close()
     return {"output": args.files}
 
 

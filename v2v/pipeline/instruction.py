@@ -13,6 +13,7 @@ from v2v.errors import InputError, note
 from v2v.language.abilities import LEAST_SUCCESS, Abilities
 from v2v.language.lexicon import Lexicon, load_lexicon
 from v2v.language.places import TEXT_PLACES, Place
+from v2v.language.pointing import GENERIC_NAME, take_out_pointing
 from v2v.language.reading import read_instruction
 from v2v.language.request import REMOVE_TEXT, ObjectEdit, Obstacle, Step
 from v2v.video.segmentation.registry import MASK_SOURCES
@@ -64,7 +65,7 @@ def plan_instruction(
     Args:
       sentence: the instruction.
       abilities: of the model; None for one that reads every sentence.
-      has_mask: whether a mask shows where to edit.
+      has_mask: whether a mask shows where to edit; words that point at it ("this", "here") are taken out of the sentence.
       has_text_mask: whether that mask is text which a mask source finds.
       has_reference: whether there is a reference picture.
       anyway: give the model the sentence as typed where it is not understood, or not among its abilities.
@@ -73,10 +74,14 @@ def plan_instruction(
       InputError: the sentence is not understood, or the model can't do what it says.
     """
     sentence = " ".join(sentence.split())
+    if has_mask:
+        sentence = take_out_pointing(sentence)
     if abilities is None:
         return (PlannedStep(sentence),)
     lexicon = load_lexicon()
-    request = read_instruction(sentence, abilities.names, abilities.words)
+    # What a mask shows needs no name.
+    generic = (GENERIC_NAME,) if has_mask and GENERIC_NAME in abilities.words else ()
+    request = read_instruction(sentence, (*abilities.names, *generic), abilities.words)
     try:
         if request.obstacle is not None:
             raise InputError(_explain_obstacle(request.obstacle, abilities))

@@ -63,6 +63,7 @@ const setTool = radios(document.querySelector("#tools .segmented"), "tool", (too
     if (state.place !== "paint") setPlace("paint");
   }
   $("size-label").hidden = !["brush", "erase"].includes(tool);
+  if (state.clip) maskChanged();
   painter.draw();
 });
 
@@ -210,8 +211,8 @@ function maskChanged() {
   $("clear").disabled = !painter.frames.has(painter.frame);
   const many = state.clip?.frames > 1;
   $("paint-hint").textContent = painted.length === 0
-    ? `Paint over what is to change, ${many ? "on any frame" : "with the brush or a box"}.`
-    : !many ? "" : painted.length === 1 ? "Painted on one frame. Go to another and correct the mask there, if it drifts."
+    ? `${painter.tool === "point" ? "Click a thing, draw around it, or draw an arrow to it" : "Paint over what is to change"}, ${many ? "on any frame" : "and it is marked"}.`
+    : !many ? "“This” and “here” in the sentence are what is marked." : painted.length === 1 ? "Marked on one frame: “this” and “here” in the sentence. Go to another and correct the mask there, if it drifts."
       : `Painted on ${painted.length} frames; the mask passes through all of them.`;
   $("preview").disabled = isPaint && painted.length === 0;
   $("mask-text").textContent = state.mask && state.mask.key !== maskKey() ? "changed since" : state.mask ? state.mask.text : "";
@@ -250,6 +251,24 @@ async function makeMask() {
 }
 
 let cancelMask = null;
+
+/** Ask what a line points at, and add that to the mask of its frame. */
+async function pointAt(line) {
+  const clip = state.clip;
+  showError("");
+  $("mask-text").textContent = "looking …";
+  try {
+    const area = await post(`v1/clips/${await needClip()}/pointings`, line);
+    if (state.clip !== clip) return;
+    painter.clearPointed();
+    painter.add(area);
+    $("mask-text").textContent = `${area.kind === "area" ? "area" : "thing"} added, ${(100 * area.area).toFixed(area.area < 0.1 ? 1 : 0)} % of the frame`;
+  } catch (error) {
+    painter.clearPointed();
+    $("mask-text").textContent = "";
+    showError(error.message);
+  }
+}
 
 async function showMask(blob, moves) {
   const media = document.createElement(moves ? "video" : "img");
@@ -518,6 +537,7 @@ timeline.addEventListener("range", (event) => {
   rangeChanged();
 });
 painter.addEventListener("change", maskChanged);
+painter.addEventListener("point", (event) => pointAt(event.detail));
 painter.addEventListener("goto", (event) => { if (event.detail !== player.frame) player.show(event.detail); });
 $("back").addEventListener("click", () => { player.pause(); player.show(player.frame - 1); });
 $("forward").addEventListener("click", () => { player.pause(); player.show(player.frame + 1); });
@@ -603,7 +623,7 @@ document.addEventListener("keydown", (event) => {
   const actions = {
     k: () => player.toggle(), ",": () => $("back").click(), ".": () => $("forward").click(),
     i: () => { timeline.set("start", position); rangeChanged(); }, o: () => { timeline.set("end", position + 1); rangeChanged(); },
-    v: () => setTool("look"), b: () => setTool("brush"), e: () => setTool("erase"), x: () => setTool("box"), m: () => $("speak").click(),
+    v: () => setTool("look"), b: () => setTool("brush"), e: () => setTool("erase"), x: () => setTool("box"), p: () => setTool("point"), m: () => $("speak").click(),
     "[": () => sizeBy(1 / 1.2), "]": () => sizeBy(1.2), delete: () => painter.clear(),
   };
   const view = ["source", "wipe", "difference", "result"][Number(key) - 1];

@@ -1,4 +1,4 @@
-// Masks painted on frames: brush, eraser and box, undo and redo, and the mask that the server made of them.
+// Masks painted on frames: brush, eraser, box and lines that point, undo and redo, and the mask that the server made of them.
 
 const TINT = [53, 224, 208];
 const MOST_STEPS = 60;
@@ -20,6 +20,7 @@ export class Painter extends EventTarget {
     this.corner = null;
     this.stroke = null;
     this.visible = true;
+    this.pointed = null; // a line that points, while it is looked up: {frame, line}
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.#end(event));
@@ -35,6 +36,7 @@ export class Painter extends EventTarget {
     this.steps = [];
     this.undone = [];
     this.made = null;
+    this.pointed = null;
     this.#changed();
   }
 
@@ -64,16 +66,31 @@ export class Painter extends EventTarget {
       const [x, y, w, h] = this.stroke.box;
       c.strokeStyle = "#fff"; c.lineWidth = 2; c.setLineDash([6, 4]); c.strokeRect(x, y, w, h); c.setLineDash([]);
     }
+    if (this.stroke?.line) this.#trace(this.stroke.line);
+    if (this.pointed?.frame === this.frame) this.#trace(this.pointed.line);
     if (this.cursor && this.paints) {
       const [x, y] = this.cursor;
       for (const [color, width] of [["#000a", 3], ["#fff", 1.5]]) {
         c.strokeStyle = color; c.lineWidth = width * canvas.width / Math.max(1, canvas.clientWidth);
         c.beginPath();
-        if (this.tool === "box") { c.moveTo(x - 12, y); c.lineTo(x + 12, y); c.moveTo(x, y - 12); c.lineTo(x, y + 12); }
+        if (this.tool === "box" || this.tool === "point") { c.moveTo(x - 12, y); c.lineTo(x + 12, y); c.moveTo(x, y - 12); c.lineTo(x, y + 12); }
         else c.arc(x, y, this.size / 2, 0, 7);
         c.stroke();
       }
       if (this.corner) { c.setLineDash([6, 4]); c.strokeRect(this.corner[0], this.corner[1], x - this.corner[0], y - this.corner[1]); c.setLineDash([]); }
+    }
+  }
+
+  /** Draw a line that points. */
+  #trace(line) {
+    const { context: c } = this;
+    c.lineCap = c.lineJoin = "round";
+    for (const [color, width] of [["#000a", 7], ["#fff", 3.5]]) {
+      c.strokeStyle = color; c.lineWidth = width;
+      c.beginPath();
+      c.moveTo(...line[0]);
+      for (const point of line.length > 1 ? line.slice(1) : [[line[0][0] + 0.01, line[0][1]]]) c.lineTo(...point);
+      c.stroke();
     }
   }
 
@@ -127,7 +144,8 @@ export class Painter extends EventTarget {
   #start(point) {
     const before = this.frames.has(this.frame) ? pack(this.frames.get(this.frame)) : null;
     this.stroke = { frame: this.frame, before, last: point, from: point, box: null };
-    if (this.tool !== "box") this.#line(point, point);
+    if (this.tool === "point") this.stroke.line = [point];
+    else if (this.tool !== "box") this.#line(point, point);
     this.draw();
   }
 
@@ -140,7 +158,8 @@ export class Painter extends EventTarget {
       if (this.tool === "box") {
         const [x, y] = this.stroke.from;
         this.stroke.box = [Math.min(x, point[0]), Math.min(y, point[1]), Math.abs(point[0] - x), Math.abs(point[1] - y)];
-      } else this.#line(this.stroke.last, point);
+      } else if (this.stroke.line) this.stroke.line.push(point);
+      else this.#line(this.stroke.last, point);
       this.stroke.last = point;
     }
     if (this.paints) this.draw();
@@ -148,9 +167,40 @@ export class Painter extends EventTarget {
 
   #end() {
     if (!this.stroke) return;
-    const box = this.stroke.box;
+    const { box, line } = this.stroke;
+    if (line) { this.#pointAt(line); return; }
     if (box && box[2] > 2 && box[3] > 2) this.#fill(box);
     this.#finish();
+  }
+
+  /** Tell that a line points at something of this frame; it is shown until `setPointed(null)`. */
+  #pointAt(line) {
+    const { width, height } = this.canvas, clip = (value) => Math.min(1, Math.max(0, value));
+    this.stroke = null;
+    this.pointed = { frame: this.frame, line };
+    this.draw();
+    // As many points as tell its form.
+    const step = Math.ceil(line.length / 1000), points = line.filter((_, i) => i % step === 0 || i === line.length - 1);
+    this.dispatchEvent(new CustomEvent("point", { detail: { frame: this.frame, points: points.map(([x, y]) => [clip(x / width), clip(y / height)]) } }));
+  }
+
+  clearPointed() {
+    this.pointed = null;
+    this.draw();
+  }
+
+  /** Add an area, as `keyframes` tells them, to the mask of its frame; it can be undone. */
+  add({ frame, width, height, bits }) {
+    const area = document.createElement("canvas");
+    [area.width, area.height] = [width, height];
+    unpack(fromBase64(bits), area);
+    const before = this.frames.has(frame) ? pack(this.frames.get(frame)) : null, present = this.frame;
+    this.frame = frame;
+    const c = this.#layer().getContext("2d");
+    this.frame = present;
+    c.globalCompositeOperation = "source-over";
+    c.drawImage(area, 0, 0, this.canvas.width, this.canvas.height);
+    this.#remember(frame, before, pack(this.frames.get(frame)));
   }
 
   #line(from, to) {
@@ -239,8 +289,8 @@ export class Painter extends EventTarget {
         this.#finish();
       } else this.corner = this.cursor;
     } else if (event.key === " " || event.key === "Enter") {
-      this.#start(this.cursor);
-      this.#finish();
+      if (this.tool === "point") this.#pointAt([this.cursor]);
+      else { this.#start(this.cursor); this.#finish(); }
     } else if (event.key === "Escape") this.corner = null;
     else return;
     event.preventDefault();
@@ -269,6 +319,8 @@ function unpack(bits, layer) {
     if (bits[i >> 3] & (128 >> (i & 7))) { [d[i * 4], d[i * 4 + 1], d[i * 4 + 2]] = TINT; d[i * 4 + 3] = 255; }
   c.putImageData(pixels, 0, 0);
 }
+
+const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
 function toBase64(bytes) {
   let text = "";

@@ -1,4 +1,4 @@
-"""Options of `v2v app` and `v2v serve` about speech: who writes down what a browser hears but can't write down itself."""
+"""Options of `v2v app` and `v2v serve` about what the page hears and what somebody points at there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from v2v.app.speech import Transcriber
+    from v2v.cli.mask_expert import ExpertFinder
     from v2v.pipeline.editor import EasyV2VEditor
 
 
-def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to a command."""
+    parser.add_argument(
+        "--mask-expert",
+        metavar="FILE.toml",
+        help="expert of role mask, as `v2v synth --expert` takes them, such as SAM 2: it finds the thing that is clicked or pointed at on the page "
+        "(default: by its colors)",
+    )
     speech = parser.add_argument_group(
         "speech", "for browsers that can't write down what is said; without --speech pocketsphinx does it, if it is installed ([speech])"
     )  # fmt: skip
@@ -48,3 +55,17 @@ def find_speech(args: argparse.Namespace, editor: EasyV2VEditor | None) -> Trans
     abilities = None if editor is None else editor.model.abilities
     sentences = [] if abilities is None else list_spoken_sentences(abilities)
     return find_transcriber(args.speech, args.speech_model, args.speech_key, sentences)
+
+
+def find_mask_expert(args: argparse.Namespace) -> ExpertFinder | None:
+    """Return the expert of --mask-expert; None without one.
+
+    Raises:
+      InputError: the file can't be read, or describes another role.
+    """
+    if not args.mask_expert:
+        return None
+    from data_synth.experts.spec import load_spec
+    from v2v.cli.mask_expert import ExpertFinder
+
+    return ExpertFinder(load_spec(args.mask_expert))
