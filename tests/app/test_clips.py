@@ -12,16 +12,17 @@ import pytest
 from tests.app.test_server import BOB, Service
 from tests.example_clips import picture, write
 from tests.fake_model import FakePretrained
-from v2v import EasyV2VEditor, read
+from v2v import EasyV2VEditor, InputError, read
 from v2v.app.access import Limits
 from v2v.app.clip_files import ClipFiles
 from v2v.app.edit_command import format_command
 from v2v.app.job import Job
 from v2v.app.mask_tasks import MaskTasks, read_order
-from v2v.app.model_choice import EditorShelf, read_adapter
+from v2v.app.model_choice import AdapterFile, EditorShelf, read_adapter
 from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import read_page_files
 from v2v.cli import parsers
+from v2v.cli.app import name_adapters
 from v2v.cli.edit import _settings
 from v2v.cli.main import COMMANDS
 from v2v.config import debug
@@ -100,6 +101,13 @@ def test_a_painted_mask_and_a_box_edit_alike_and_the_command_too(service, clip, 
     content = service.http.get(f"/v1/clips/{id}/masks/{task['id']}/content")
     assert content.headers["content-type"] == "image/png"
     jobs = [service.http.post("/v1/videos", data={"prompt": "make it grey", "clip": id, "mask": mask}).json() for mask in (task["id"], "0,0,32,48")]  # fmt: skip
+    # What was painted is told again, to its owner.
+    facts = [service.http.get(f"/v1/videos/{job['id']}/clip").json() for job in jobs]
+    assert [told["painted"] for told in facts] == [True, False]
+    painted = service.http.get(f"/v1/videos/{jobs[0]['id']}/painted")
+    assert painted.json() == {"follow": False, "keyframes": [keyframe(2), keyframe(0, 8)]}
+    assert service.http.get(f"/v1/videos/{jobs[1]['id']}/painted").status_code == 404
+    assert service.http.get(f"/v1/videos/{jobs[0]['id']}/painted", headers=BOB_HEADERS).status_code == 404
     assert service.http.delete(f"/v1/clips/{id}").status_code == 200  # jobs have files of their own
     service.work()
     results = []
@@ -344,6 +352,21 @@ def test_the_page_and_nothing_else_is_sent_without_a_token(service):
         assert http.get(path).status_code == 404, path
 
 
+def test_adapters_of_the_command_line_by_their_names():
+    high, low = ["a/style_high_noise.safetensors", "b=yellow.safetensors"], ["style-LOW.safetensors"]
+    adapters = name_adapters(["x.safetensors", "y=highlands.safetensors"], high, low)
+    assert {name: [(part.file, part.transformer) for part in parts] for name, parts in adapters.items()} == {
+        "x": [("x.safetensors", None)],
+        "y": [("highlands.safetensors", None)],
+        "style": [(high[0], "high"), (low[0], "low")],
+        "b": [("yellow.safetensors", "high")],
+    }
+    assert [*name_adapters([], ["yellow.safetensors"])] == ["yellow"]
+    for arguments in ((["x=1", "x=2"],), (["=f"],), ([], ["s=1", "s=2"]), (["s=1"], ["s=2"])):
+        with pytest.raises(InputError, match="expected NAME=FILE, each name once"):
+            name_adapters(*arguments)
+
+
 @pytest.mark.parametrize(
     ("settings", "files", "words"),
     [
@@ -372,13 +395,19 @@ def test_the_command_line_says_what_the_job_does(settings, files, words):
 
 def test_a_job_chooses_its_model_and_adapter(tmp_path, clip):
     info = PageInfo(
-        "fake", others=("other",), adapters={"soft": "a/soft.safetensors", "x=1": "x.safetensors"}
+        "fake",
+        others=("other",),
+        adapters={
+            "soft": (AdapterFile("a/soft.safetensors"),),
+            "x=1": (AdapterFile("x.safetensors"),),
+            "pair": (AdapterFile("h.safetensors", "high"), AdapterFile("l.safetensors", "low")),
+        },
     )
     service, loaded = Service(tmp_path, info=info), []
 
     class Adapted(FakePretrained):
         def with_lora(self, adapter, scale=1.0, transformer=None):
-            loaded.append((self.config.name, adapter, scale))
+            loaded.append((self.config.name, adapter, scale, *([transformer] if transformer else [])))
             return self
 
     def load(name):
@@ -402,6 +431,12 @@ def test_a_job_chooses_its_model_and_adapter(tmp_path, clip):
             assert command.endswith("--model other --lora a/soft.safetensors=0.5")
     adapted = [("fake", "a/soft.safetensors", 1.0), ("other", "a/soft.safetensors", 0.5)]
     assert loaded == ["fake", adapted[0], "other", adapted[1]]
+    loaded.clear()
+    job = service.send(clip, lora="pair=0.5").json()
+    service.work()
+    assert loaded == [("fake", "h.safetensors", 0.5, "high"), ("fake", "l.safetensors", 0.5, "low")]
+    command = service.http.get(f"/v1/videos/{job['id']}/command").json()["command"]
+    assert command.endswith("--lora-high h.safetensors=0.5 --lora-low l.safetensors=0.5")
     for fields in ({"lora": "/etc/passwd"}, {"lora": "soft=x"}, {"lora": "soft=inf"}, {"model": "third"}):
         answer = service.send(clip, **fields)
         assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(tuple(fields)), (

@@ -187,6 +187,20 @@ def test_paint_follow_edit_compare_download(page, tmp_path):
     source = read(tmp_path / "sample.mp4").frames
     assert np.abs(theirs[5, 120:200, 340:560].astype(int) - source[5, 120:200, 340:560]).mean() > 5
     assert np.abs(theirs[30].astype(int) - source[30]).mean() < 2  # beyond the time range
+    # Opened again from the history it has its painted frame, and the mask of the others.
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    page.locator("#jobs .job").first.click()
+    expect(page.locator("#done")).to_be_visible()
+    expect(page.locator("[data-place=paint]")).to_have_attribute("aria-checked", "true")
+    expect(page.locator("#marks span")).to_have_count(1)
+    page.locator("[data-view=source]").click()
+    assert painted(page) == pytest.approx(boxed - 0.04, abs=0.04)
+    page.click("#forward")
+    page.wait_for_timeout(500)
+    assert painted(page) == pytest.approx(boxed - 0.04, abs=0.04)
+    page.click("#preview")  # the mask is made anew of what was painted
+    expect(page.locator("#mask-text")).to_have_text(re.compile("^covers"))
     assert page.trouble == []
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from v2v.app.clip_preview import ClipFacts
 
 FACTS = "clip.json"
+# What the mask of a job was painted like, in its folder.
+PAINTED_FRAMES = "painted.json"
 _ID = re.compile(r"clip_[0-9a-f]{32}")
 _MASK_ID = re.compile(r"mask_[0-9a-f]{32}")
 
@@ -43,6 +45,10 @@ class StoredClip:
         if not _MASK_ID.fullmatch(id):
             return None
         return next((path for s in (".png", ".mp4") if (path := self.folder / f"{id}{s}").is_file()), None)
+
+    def painted_path(self, id: str) -> Path:
+        """Return where the painted frames of a mask are stored, which exists for masks that were painted."""
+        return self.folder / f"{id}.json"
 
     def describe(self) -> dict[str, Any]:
         """Return what the HTTP interface tells."""

@@ -7,7 +7,7 @@
     GET    /v1/clips/ID/masks/MASK            how far it is; /content is its file; POST .../cancel ends it
     POST   /v1/clips/ID/pointings             JSON (pointing.py): the mask of what a line over a frame points at
     GET    /v1/videos/ID/files/ROLE           what a job was made of: video, mask, reference, first_frame, preview, strip, thumbnail
-    GET    /v1/videos/ID/clip                 size and frame times of the clip that it edits
+    GET    /v1/videos/ID/clip                 size and frame times of the clip that it edits; /painted are the painted frames of its mask
     GET    /v1/videos/ID/command              the `v2v edit` line that makes the same clip
     GET    /v1/page                           the model and what it can do
     POST   /v1/instructions                   JSON {"prompt"}: what the model will be given, or why it can't do that
@@ -29,7 +29,7 @@ from fastapi.responses import FileResponse
 
 from v2v.app.access import Limits
 from v2v.app.api_error import ApiError
-from v2v.app.clip_files import FACTS, ClipFiles, StoredClip, read_facts, write_facts
+from v2v.app.clip_files import FACTS, PAINTED_FRAMES, ClipFiles, StoredClip, read_facts, write_facts
 from v2v.app.clip_preview import PREVIEW, STRIP, THUMBNAIL, ClipFacts, PreviewWriter
 from v2v.app.edit_command import format_command
 from v2v.app.job import Job
@@ -196,10 +196,12 @@ class ClipService:
             raise InputError(f"clip: no clip {id[:80]} is here (any more); send it again")
         names = {"video": clip.video}
         if texts.get("mask", "").startswith("mask_"):
-            path = clip.find_mask(texts["mask"])
+            mask = texts.pop("mask")
+            path = clip.find_mask(mask)
             if path is None:
                 raise InputError("mask: no such mask of this clip; make it again")
-            del texts["mask"]
+            if clip.painted_path(mask).is_file():
+                link(clip.painted_path(mask), folder / PAINTED_FRAMES)
             names["mask"] = f"mask{path.suffix}"
             link(path, folder / names["mask"])
         for name in (clip.video, PREVIEW, STRIP, THUMBNAIL, FACTS):
@@ -338,8 +340,18 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
 
     @app.get("/v1/videos/{id}/clip")
     def tell_clip(id: str, request: Request) -> dict[str, Any]:
-        """Tell size and times of the clip that a job edits."""
-        return service.find_views(service.find_job(id, identify(request)))
+        """Tell size and times of the clip that a job edits, and whether its mask was painted."""
+        job = service.find_job(id, identify(request))
+        painted = (service.files.folder(job.id) / PAINTED_FRAMES).is_file()
+        return service.find_views(job) | {"painted": painted}
+
+    @app.get("/v1/videos/{id}/painted")
+    def show_painted(id: str, request: Request) -> FileResponse:
+        """Send the painted frames of a job's mask, as they were sent."""
+        path = service.files.folder(service.find_job(id, identify(request)).id) / PAINTED_FRAMES
+        if not path.is_file():
+            raise ApiError(404, "not_found", "no painted mask of this job")
+        return FileResponse(path, media_type="application/json")
 
 
 def link(source: Path, target: Path) -> Path:

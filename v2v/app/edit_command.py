@@ -27,7 +27,9 @@ def format_command(job: Job, info: PageInfo, output: str = "edited.mp4") -> str:
         options += ["--model", model]
     if adapter := job.settings.get("lora"):
         name, weight = read_adapter(adapter, info.adapters)
-        options += ["--lora", info.adapters[name] if weight == 1 else f"{info.adapters[name]}={weight}"]
+        for part in info.adapters[name]:
+            flag = "--lora" if part.transformer is None else f"--lora-{part.transformer}"
+            options += [flag, part.file if weight == 1 else f"{part.file}={weight}"]
     mask = job.files.get("mask", job.settings.get("mask"))
     for name, value in (
         ("--mask", mask),

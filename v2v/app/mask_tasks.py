@@ -6,6 +6,7 @@ all frames, an MP4 that browsers play and `v2v edit --mask` takes otherwise.
 
 import base64
 import binascii
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -56,6 +57,14 @@ class MaskOrder:
     keyframes: Mapping[int, np.ndarray] = field(default_factory=dict)
     follows: bool = True
     source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return painted frames as `read_order` reads them."""
+        rows = [
+            {"frame": number, "width": mask.shape[1], "height": mask.shape[0], "bits": pack_bits(mask)}
+            for number, mask in self.keyframes.items()
+        ]
+        return {"follow": self.follows, "keyframes": rows}
 
 
 @dataclass
@@ -158,6 +167,8 @@ class MaskTasks:
             with collect_notes() as notes:
                 mask = make_mask(clip, order, self._tracker, report)
                 file, task.area = write_mask(mask, clip, task.id, report)
+                if order.keyframes:
+                    clip.painted_path(task.id).write_text(json.dumps(order.to_json()))
             task.file, task.notes = file, tuple(notes)
             task.progress, task.status = 100.0, "completed"
         except MaskCanceledError:
@@ -289,6 +300,11 @@ def _read_keyframe(row: Any, frames: int) -> tuple[int, np.ndarray]:
             f"keyframes: expected frame (below {frames}), width and height (to {LARGEST_SIDE}) and bits, got: {error}"
         ) from None
     return number, np.unpackbits(data, count=width * height).reshape(height, width).astype(bool)
+
+
+def pack_bits(mask: np.ndarray) -> str:
+    """Return a mask, bool [H, W], as a page sends and takes it (`read_order`)."""
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()
 
 
 class _ReportedFrames(StreamedFrames):

@@ -2,10 +2,29 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from v2v.config import TransformerName
 from v2v.errors import InputError
 from v2v.pipeline.editor import EasyV2VEditor
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """One file of an adapter; adapters of models with two transformers have two.
+
+    Attributes:
+      file: its path, or its name on the hub.
+      transformer: which of two it is for; None for the only one.
+    """
+
+    file: str
+    transformer: TransformerName | None = None
+
+
+# The files of adapters that jobs may choose, by name.
+Adapters = Mapping[str, tuple[AdapterFile, ...]]
 
 
 class EditorShelf:
@@ -16,7 +35,7 @@ class EditorShelf:
         editor: EasyV2VEditor,
         model: str,
         load: Callable[[str], EasyV2VEditor],
-        adapters: Mapping[str, str],
+        adapters: Adapters,
     ):
         """Take the model that is loaded.
 
@@ -47,13 +66,13 @@ class EditorShelf:
         if adapter != self._adapter:
             name, weight = read_adapter(adapter, self._adapters) if adapter else ("", 1.0)
             editor = self._plain.with_model(self._plain.model)
-            if name:
-                editor.load_lora_weights(self._adapters[name], weight)
+            for part in self._adapters[name] if name else ():
+                editor.load_lora_weights(part.file, weight, part.transformer)
             self._adapted_editor, self._adapter = editor, adapter
         return self._adapted_editor
 
 
-def read_adapter(text: str, adapters: Mapping[str, str]) -> tuple[str, float]:
+def read_adapter(text: str, adapters: Adapters) -> tuple[str, float]:
     """Return the adapter and its weight of NAME or NAME=WEIGHT.
 
     Raises:

@@ -1,11 +1,10 @@
 """What the page is told about the server: its model, what that can do, and where masks come from."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from v2v.app.access import Limits
-from v2v.app.model_choice import read_adapter
+from v2v.app.model_choice import Adapters, read_adapter
 from v2v.errors import InputError
 from v2v.language.abilities import Abilities
 from v2v.pipeline.instruction import plan_instruction, title_of
@@ -28,7 +27,7 @@ class PageInfo:
     abilities: Abilities | None = None
     steps: int = 0
     others: tuple[str, ...] = ()
-    adapters: Mapping[str, str] = field(default_factory=dict)
+    adapters: Adapters = field(default_factory=dict)
 
     def describe(self, limits: Limits) -> dict[str, Any]:
         """Return what the HTTP interface tells."""

@@ -3,7 +3,6 @@
 line → `read_gesture` → area: filled · place: **`ObjectFinder`** → mask of the frame, at the preview's size
 """
 
-import base64
 import threading
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from v2v.app.api_error import ApiError
 from v2v.app.clip_files import StoredClip
 from v2v.app.clip_preview import PREVIEW
 from v2v.app.gesture import read_gesture
+from v2v.app.mask_tasks import pack_bits
 from v2v.errors import InputError
 from v2v.video.object_growth import grow_object
 
@@ -95,9 +95,8 @@ class PointingService:
             self._free.release()
         if not mask.any():
             raise InputError("points: nothing was found there; draw around it, or paint it")
-        bits = base64.b64encode(np.packbits(mask >= 128).tobytes()).decode()
         share = float(np.mean(mask >= 128))
-        return {"kind": gesture.kind, "frame": number, "width": width, "height": height, "bits": bits, "area": round(share, 4)}  # fmt: skip
+        return {"kind": gesture.kind, "frame": number, "width": width, "height": height, "bits": pack_bits(mask >= 128), "area": round(share, 4)}  # fmt: skip
 
 
 def read_preview_frame(clip: StoredClip, number: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import re
 import secrets
 import sys
 import webbrowser
@@ -21,6 +22,8 @@ from v2v.errors import InputError
 from v2v.runtime import environment
 
 if TYPE_CHECKING:
+    from v2v.app.model_choice import Adapters
+    from v2v.config import TransformerName
     from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ examples:
 
 # Nobody else uses it, so nothing is refused for coming too often; results stay for a month.
 KEEP_DAYS = 30
+# What tells the files of an adapter's two transformers apart.
+_NOISE = re.compile(r"(?:^|[-_. ]+)(?:high|low)(?:[-_ ]?noise)?(?![a-z])", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: str) -> None:
@@ -58,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
         metavar="[NAME=]LORA",
         help=f"adapter to choose from: {lora_help}; may be repeated",
     )
+    for name in ("high", "low"):
+        parser.add_argument(
+            f"--lora-{name}",
+            action="append",
+            default=[],
+            metavar="[NAME=]LORA",
+            help=f"the same for the {name}-noise transformer of models that have two; with the other of its name it is one adapter",
+        )
     parser.add_argument(
         "--files",
         metavar="DIR",
@@ -93,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")
     model, *others = args.model or [environment.MODEL.get()]
-    adapters = name_adapters(args.lora)
+    adapters = name_adapters(args.lora, args.lora_high, args.lora_low)
     finder = find_mask_expert(args)
     from v2v.app import access
     from v2v.app.job_files import JobFiles
@@ -148,18 +161,35 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     return {"output": str(files.root)}
 
 
-def name_adapters(arguments: Sequence[str]) -> dict[str, str]:
-    """Return the adapters of --lora by the names that the page shows, which are those of their files where none is given.
+def name_adapters(arguments: Sequence[str], high: Sequence[str] = (), low: Sequence[str] = ()) -> Adapters:
+    """Return the adapters by the names that the page shows, which are those of their files where none is given.
+
+    Args:
+      arguments: of --lora, NAME=FILE or FILE.
+      high: of --lora-high; those of one name with --lora-low are one adapter, which files called STYLE_high_noise and STYLE_low_noise have.
+      low: of --lora-low.
 
     Raises:
       InputError: two of one name.
     """
-    adapters: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, file = argument.partition("=")
-        if not equals or Path(argument).exists():
-            name, file = Path(argument).stem, argument
-        if not name or not file or name in adapters:
-            raise InputError(f"--lora {argument}: expected NAME=FILE, each name once")
-        adapters[name] = file
+    from v2v.app.model_choice import AdapterFile
+
+    adapters: dict[str, tuple[AdapterFile, ...]] = {}
+    choices: tuple[tuple[str, TransformerName | None, Sequence[str]], ...] = (
+        ("--lora", None, arguments),
+        ("--lora-high", "high", high),
+        ("--lora-low", "low", low),
+    )
+    for option, transformer, texts in choices:
+        for text in texts:
+            name, equals, file = text.partition("=")
+            if not equals or Path(text).exists():
+                name, file = Path(text).stem, text
+                if transformer is not None:
+                    name = _NOISE.sub("", name) or name
+            parts = adapters.get(name, ())
+            others = {part.transformer for part in parts}
+            if not name or not file or (parts and (transformer is None or others & {None, transformer})):
+                raise InputError(f"{option} {text}: expected NAME=FILE, each name once")
+            adapters[name] = (*parts, AdapterFile(file, transformer))
     return adapters

@@ -471,6 +471,14 @@ async function openJob(job) {
       $("word").value = word ?? "";
       setPlace(source);
     }
+    if (facts.painted) {
+      const { follow, keyframes } = await get(`v1/videos/${job.id}/painted`);
+      painter.restore(keyframes);
+      $("follow").checked = follow;
+      setPlace("paint");
+      const mask = await getBlob(`${address}/mask`);
+      await showMask(mask, mask.type.startsWith("video/"));
+    }
     setJob(job);
     if (job.status === "completed") await showResult(job);
     else if (job.status === "failed") showError(job.error.message);

@@ -189,6 +189,22 @@ export class Painter extends EventTarget {
     this.draw();
   }
 
+  /** Show painted frames, as `keyframes` tells them; nothing of them can be undone. */
+  restore(keyframes) {
+    this.frames.clear();
+    for (const { frame, width, height, bits } of keyframes) {
+      const area = document.createElement("canvas"), layer = document.createElement("canvas");
+      [area.width, area.height] = [width, height];
+      [layer.width, layer.height] = [this.canvas.width, this.canvas.height];
+      unpack(fromBase64(bits), area);
+      layer.getContext("2d").drawImage(area, 0, 0, layer.width, layer.height);
+      this.frames.set(frame, layer);
+    }
+    this.steps = [];
+    this.undone = [];
+    this.#changed();
+  }
+
   /** Add an area, as `keyframes` tells them, to the mask of its frame; it can be undone. */
   add({ frame, width, height, bits }) {
     const area = document.createElement("canvas");
