@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,8 +14,7 @@ import pytest
 
 from tests.example_clips import picture
 from v2v import InputError
-from v2v.app import mask_painter
-from v2v.app.mask_painter import MaskPainter
+from v2v.app.mask_painter import MaskPainter, read_widget_script
 
 FRAME = picture(1, 48, 64)[0]
 
@@ -75,6 +73,11 @@ def test_without_anywidget_it_is_a_picture(monkeypatch):
     assert "pip install anywidget" in shown["text/plain"]
 
 
+def test_the_widget_is_one_module_and_draws_as_the_page_does():
+    script = read_widget_script()
+    assert "import {" not in script and script.count("function drawLine") == 1
+
+
 @pytest.mark.skipif(importlib.util.find_spec("anywidget") is None, reason="needs anywidget")
 def test_the_browser_and_python_share_the_strokes():
     painter = MaskPainter(FRAME).stroke([(10, 10)], width=8)
@@ -122,7 +125,7 @@ setTimeout(() => {
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_browser_paints(tmp_path):
-    script = (Path(mask_painter.__file__).parent / "mask_painter.js").read_bytes()
+    script = read_widget_script().encode()
     page = PAGE.replace("MODULE", base64.b64encode(script).decode())
     black = cv2.imencode(".png", np.zeros_like(FRAME))[1].tobytes()
     (tmp_path / "page.html").write_text(page.replace("PICTURE", base64.b64encode(black).decode()))

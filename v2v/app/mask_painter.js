@@ -1,5 +1,6 @@
 // The browser's part of mask_painter.py: a frame, strokes over it, a width, an eraser, undo and clear. Strokes are {points, width, erases} in pixels
-// of the frame; Python draws the mask from the same numbers.
+// of the frame; Python draws the mask from the same numbers. A widget is one file, so Python puts the module in place of its import.
+import { drawLine, followPointer } from "./page/strokes.js";
 
 function makeButton(text, title) {
   const button = document.createElement("button");
@@ -31,19 +32,9 @@ function render({ model, el }) {
 
   function draw() {
     if (!picture.width) return;
-    const paint = layer.getContext("2d");
-    paint.clearRect(0, 0, layer.width, layer.height);
-    paint.lineCap = paint.lineJoin = "round";
-    for (const stroke of [...model.get("strokes"), ...(current ? [current] : [])]) {
-      paint.globalCompositeOperation = stroke.erases ? "destination-out" : "source-over";
-      paint.lineWidth = stroke.width;
-      paint.strokeStyle = "rgb(255, 64, 64)";
-      paint.beginPath();
-      const [first, ...others] = stroke.points;
-      paint.moveTo(first[0], first[1]);
-      // A line of no length is drawn as a dot.
-      for (const point of others.length ? others : [first]) paint.lineTo(point[0], point[1]);
-      paint.stroke();
+    layer.getContext("2d").clearRect(0, 0, layer.width, layer.height);
+    for (const { points, width: size, erases } of [...model.get("strokes"), ...(current ? [current] : [])]) {
+      drawLine(layer, points, { width: size, erases, color: "rgb(255, 64, 64)" });
     }
     const context = canvas.getContext("2d");
     context.globalAlpha = 1;
@@ -52,38 +43,28 @@ function render({ model, el }) {
     context.drawImage(layer, 0, 0);
   }
 
-  function locate(event) {
-    const box = canvas.getBoundingClientRect();
-    return [
-      ((event.clientX - box.left) / box.width) * canvas.width,
-      ((event.clientY - box.top) / box.height) * canvas.height,
-    ];
-  }
-
   function store(strokes) {
     model.set("strokes", strokes);
     model.save_changes();
     draw();
   }
 
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    current = { points: [locate(event)], width: Number(width.value), erases: eraser.checked };
-    draw();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!current) return;
-    current.points.push(locate(event));
-    draw();
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, () => {
-      if (!current) return;
+  followPointer(canvas, {
+    begin(point) {
+      current = { points: [point], width: Number(width.value), erases: eraser.checked };
+      draw();
+    },
+    move(points, isStroke) {
+      if (!isStroke) return;
+      current.points.push(...points);
+      draw();
+    },
+    end() {
       const stroke = current;
       current = null;
       store([...model.get("strokes"), stroke]);
-    });
-  }
+    },
+  });
   undo.addEventListener("click", () => store(model.get("strokes").slice(0, -1)));
   clear.addEventListener("click", () => store([]));
   model.on("change:strokes", draw);

@@ -22,6 +22,7 @@ from v2v.errors import InputError
 
 # Numbers that a point is stored with: eighths of a pixel, as OpenCV draws.
 _SHIFT = 3
+_IMPORT = 'import { drawLine, followPointer } from "./page/strokes.js";\n'
 _TINT = np.array([255, 64, 64], np.float32)
 
 
@@ -139,7 +140,7 @@ class MaskPainter:
         except ImportError:
             return None
         traits = {
-            "_esm": (Path(__file__).parent / "mask_painter.js").read_text(encoding="utf-8"),
+            "_esm": read_widget_script(),
             "picture": traitlets.Unicode().tag(sync=True),
             "strokes": traitlets.List().tag(sync=True),
         }
@@ -162,6 +163,14 @@ class MaskPainter:
     def _receive(self, change: Any) -> None:
         """Take the strokes of the browser."""
         self._strokes = [_check_stroke(stroke) for stroke in change["new"]]
+
+
+def read_widget_script() -> str:
+    """Return the browser's part as one module, with what the page draws strokes by in place of its import."""
+    folder = Path(__file__).parent
+    script = (folder / "mask_painter.js").read_text(encoding="utf-8")
+    assert _IMPORT in script, "mask_painter.js imports it"
+    return script.replace(_IMPORT, (folder / "page" / "strokes.js").read_text(encoding="utf-8"))
 
 
 def _check_stroke(stroke: dict[str, Any]) -> Stroke:

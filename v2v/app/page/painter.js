@@ -1,5 +1,7 @@
 // Masks painted on frames: brush, eraser, box and lines that point, undo and redo, and the mask that the server made of them.
 
+import { drawLine, followPointer } from "./strokes.js";
+
 const TINT = [53, 224, 208];
 const MOST_STEPS = 60;
 
@@ -21,9 +23,7 @@ export class Painter extends EventTarget {
     this.stroke = null;
     this.visible = true;
     this.pointed = null; // a line that points, while it is looked up: {frame, line}
-    canvas.addEventListener("pointerdown", (event) => this.#begin(event));
-    canvas.addEventListener("pointermove", (event) => this.#move(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.#end(event));
+    followPointer(canvas, { begin: (point) => this.#begin(point), move: (points) => this.#move(points), end: () => this.#end() });
     canvas.addEventListener("pointerleave", () => { if (!this.stroke) { this.cursor = null; this.draw(); } });
     canvas.addEventListener("blur", () => { this.cursor = this.corner = null; this.draw(); });
     canvas.addEventListener("keydown", (event) => this.#key(event));
@@ -128,17 +128,11 @@ export class Painter extends EventTarget {
     return layer;
   }
 
-  #point(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) * this.canvas.width / box.width, (event.clientY - box.top) * this.canvas.height / box.height];
-  }
-
-  #begin(event) {
-    if (!this.paints || event.button > 0) return;
-    event.preventDefault();
+  #begin(point) {
+    if (!this.paints) return false;
     this.canvas.focus({ preventScroll: true });
-    this.canvas.setPointerCapture(event.pointerId);
-    this.#start(this.#point(event));
+    this.#start(point);
+    return true;
   }
 
   #start(point) {
@@ -149,10 +143,8 @@ export class Painter extends EventTarget {
     this.draw();
   }
 
-  #move(event) {
-    const points = event.getCoalescedEvents?.() ?? [];
-    for (const each of points.length ? points : [event]) {
-      const point = this.#point(each);
+  #move(points) {
+    for (const point of points) {
       this.cursor = point;
       if (!this.stroke) continue;
       if (this.tool === "box") {
@@ -220,15 +212,7 @@ export class Painter extends EventTarget {
   }
 
   #line(from, to) {
-    const c = this.#layer().getContext("2d");
-    c.globalCompositeOperation = this.tool === "erase" ? "destination-out" : "source-over";
-    c.strokeStyle = `rgb(${TINT})`;
-    c.lineWidth = this.size;
-    c.lineCap = c.lineJoin = "round";
-    c.beginPath();
-    c.moveTo(...from);
-    c.lineTo(to[0] + 0.01, to[1]);
-    c.stroke();
+    drawLine(this.#layer(), [from, to], { width: this.size, erases: this.tool === "erase", color: `rgb(${TINT})` });
   }
 
   #fill([x, y, w, h]) {
