@@ -141,6 +141,9 @@ def test_a_command_line_becomes_a_request(tmp_path):
     assert sweep == eval.SweepRequest(
         Path("s.py"), out, compat="editverse", exports=[eval.Export("a", "b"), eval.Export("c", "")]
     )
+    beam = request_of("s.py", "--out", "o", "--beam=--runner=FlinkRunner --x=1", "--workers", "3")
+    assert (beam.beam, beam.workers) == (("--runner=FlinkRunner", "--x=1"), 3)
+    assert request_of("s.py", "--out", "o", "--beam").beam == ()
     folder = tmp_path / "study"
     study = request_of("ab", "x:a", "y:b", "--out", str(folder), "--pairs", "3", "--cache", "work")
     assert study == eval.StudyRequest("x:a", "y:b", folder, Path("work"), pairs=3)
@@ -160,6 +163,9 @@ def test_a_command_line_becomes_a_request(tmp_path):
         (("vote", "study", "--serve", "--port", "70000"), "expected 0 to 65535"),
         (("vote", "study", "--serve", "--public", "votes.org"), "begins with http"),
         (("a.py", "b.py", "--out", "o"), "expected one sweep, got 2 words"),
+        (("a.py", "--out", "o", "--workers", "2"), "--workers is the number of processes of --beam"),
+        (("a.py", "--out", "o", "--beam", "--workers", "0"), "expected a number from 1 on"),
+        (("a.py", "--out", "o", "--beam", "--shard", "1/2"), "can't be combined with --shard"),
         (("a.py", "--out", str(out)), "expected a folder for results"),
     ):
         with pytest.raises(InputError, match=message):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import math
+import shlex
 import sys
 import time
 from collections import Counter
@@ -104,6 +106,8 @@ class SweepRequest:
       max_calls: greatest number of requests to judges; None for no limit.
       prices: dollars for a million tokens of requests to judges and of their answers; None where not stated.
       is_shared: whether other processes run the same sweep with the same cache, and do their part of the work.
+      beam: options of Apache Beam, which then does the work; None for this process.
+      workers: number of local processes of Beam.
     """
 
     file: Path
@@ -123,6 +127,8 @@ class SweepRequest:
     max_calls: int | None = None
     prices: tuple[float, float] | None = None
     is_shared: bool = False
+    beam: tuple[str, ...] | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="share the work with other processes, on this machine or others, that run the same command with the same folders: nothing is done twice, what a killed one left is taken over, and each ends with the whole result")  # fmt: skip
+    parser.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help='do edits and local scores with Apache Beam: without OPTIONS in --workers local processes, or for example --beam="--runner=FlinkRunner --flink_master=HOST:PORT"; workers see the sweep file, what it names and the cache under the same paths')  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N", help="number of local processes with --beam (default: 1)")  # fmt: skip
     parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip
     parser.add_argument("--fail-under", action="append", default=[], metavar="COLUMN=VALUE", help="exit with 1 if the mean of a column is below the value for any method, such as success=0.8; METHOD:COLUMN=VALUE for one method; may be repeated")  # fmt: skip
     parser.add_argument("--fail-over", action="append", default=[], metavar="COLUMN=VALUE", help="likewise, if it is above the value")  # fmt: skip
@@ -261,13 +269,16 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         raise InputError(
             "--shared: can't be combined with --fresh, as each process would do all anew; use another --cache"
         )
+    _check_beam(args)
     if len(args.what) != 1:
         raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder for results, got a file; name another with --out")
+    # Workers have working folders of their own.
+    file = Path(command).absolute() if args.beam is not None and Path(command).exists() else Path(command)
     exports = [Export(method, folder) for method, _, folder in (e.partition("=") for e in args.export)]
     return SweepRequest(
-        Path(command),
+        file,
         out,
         cache,
         args.plan,
@@ -287,7 +298,31 @@ def parse_request(args: argparse.Namespace, progress: bool) -> EvalRequest:
         _parse_max_calls(args.max_calls),
         _parse_prices(args.price),
         args.shared,
+        None if args.beam is None else tuple(shlex.split(args.beam)),
+        args.workers or 1,
     )
+
+
+def _check_beam(args: argparse.Namespace) -> None:
+    """Check that options go with --beam.
+
+    Raises:
+      InputError: --workers without it, or options that divide the work or leave it undone in another way.
+    """
+    if args.beam is None:
+        if args.workers is not None:
+            raise InputError(
+                "eval: --workers is the number of processes of --beam; add it, or leave --workers out"
+            )
+        return
+    if args.workers is not None and args.workers < 1:
+        raise InputError(f"--workers {args.workers}: expected a number from 1 on")
+    others = (
+        ("--shared", args.shared), ("--shard", args.shard), ("--fresh", args.fresh), ("--report-only", args.report_only),
+    )  # fmt: skip
+    for name, value in others:
+        if value:
+            raise InputError(f"--beam: can't be combined with {name}; leave one out")
 
 
 def _parse_max_calls(limit: int | None) -> int | None:
@@ -390,9 +425,10 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
 
     begin, out = time.perf_counter(), request.out
     cache = SweepCache(request.cache or out / "cache", any_code=request.any_code, fresh=request.fresh)
-    definition = load_sweep(request.file, cache.folder / "benchmarks")
-    if request.compat:
-        definition = _with_compatibility(definition, request.compat)
+    load_definition = functools.partial(
+        _load_definition, request.file, cache.folder.absolute() / "benchmarks", request.compat
+    )
+    definition = load_definition()
     _check_exports(request.exports, definition)
     _check_thresholds(request.thresholds, definition)
     if request.shard:
@@ -402,8 +438,16 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
     if request.plan_only:
         output = f"{plan.edits} edits, {plan.calls} judge calls"
         return {"output": output, "exit": 0, "plan": plan.to_json()}
-    claims = WorkClaims(cache.folder / "claims") if request.is_shared else None
+    is_divided = request.is_shared or request.beam is not None
+    claims = WorkClaims(cache.folder.absolute() / "claims") if is_divided else None
+    before: SweepRun | None = None
     with _Bars(plan, request.progress) as tick, claims or contextlib.nullcontext():
+        if request.beam is not None and claims is not None:
+            from v2v.evaluation.sweep import distributed_sweep
+
+            before = distributed_sweep.run_outputs(
+                load_definition, cache, claims, workers=request.workers, options=request.beam
+            )
         run = runner.run_sweep(
             definition,
             cache,
@@ -446,13 +490,25 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         "output": str(out / "report.html"),
         # A sweep without a single output has failed, however little is asked of it.
         "exit": 1 if has_no_output or missed or (request.strict and problems) else 0,
-        "edits": sum(output.is_new for output in run.outputs.values()),
-        "scores": sum(result.is_new for result in run.results.values()),
+        **_count_new(run, before),
         "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
         "means": to_json_values(written.means),
         "missed": missed,
         "judges": usage,
+    }
+
+
+def _count_new(run: SweepRun, before: SweepRun | None) -> dict[str, int]:
+    """Return the edits and scores that a run has made, by itself or, after what was there before, by its workers."""
+    outputs, scores = run.outputs, run.results
+    if before is None:
+        edit_count = sum(output.is_new for output in outputs.values())
+        return {"edits": edit_count, "scores": sum(result.is_new for result in scores.values())}
+    old_scores = {names for names, result in before.results.items() if result.status == "ok"}
+    return {
+        "edits": sum(o.path is not None and before.outputs[names].is_pending for names, o in outputs.items()),
+        "scores": sum(s.status == "ok" and names not in old_scores for names, s in scores.items()),
     }
 
 
@@ -491,10 +547,13 @@ def _judge_usage(definition: Sweep, prices: tuple[float, float] | None) -> dict[
     """Return what the judges of a sweep were asked in this run, as their servers count; empty where none was."""
     if not any(metric.calls for metric in definition.metrics):
         return {}
+    from v2v.evaluation.judge.checklist import ChecklistMetric
     from v2v.evaluation.judge.endpoint import EndpointJudge
     from v2v.evaluation.judge.judge_metric import JudgeMetric
 
-    judges = [metric.judge for metric in definition.metrics if isinstance(metric, JudgeMetric)]
+    judges = [
+        metric.judge for metric in definition.metrics if isinstance(metric, (JudgeMetric, ChecklistMetric))
+    ]
     endpoints = {id(j.endpoint): j.endpoint for j in judges if isinstance(j, EndpointJudge)}
     usages = [endpoint.usage for endpoint in endpoints.values()]
     answers = sum(usage.answers for usage in usages)
@@ -545,6 +604,12 @@ def _missed_thresholds(
                     f"{threshold}: {method} has {'no score' if math.isnan(value) else f'{value:.4g}'}"
                 )
     return lines
+
+
+def _load_definition(file: Path, folder: Path, compat: Literal["", "editverse"]) -> Sweep:
+    """Return the sweep of a request; workers of Beam call it too."""
+    definition = load_sweep(file, folder)
+    return _with_compatibility(definition, compat) if compat else definition
 
 
 def _with_compatibility(definition: Sweep, compat: Literal["", "editverse"]) -> Sweep:

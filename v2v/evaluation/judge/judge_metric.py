@@ -174,7 +174,7 @@ class JudgeMetric(Metric):
         if self.compat:
             item = replace(item, instruction=item.extra.get("text", item.instruction))
         numbers = self.frame_numbers(len(case.output), len(case.source))
-        source_frames, output_frames = _frames_at(case.source, numbers), _frames_at(case.output, numbers)
+        source_frames, output_frames = frames_at(case.source, numbers), frames_at(case.output, numbers)
         questions: list[tuple[int | list[int], Question]]
         if self.rubric.each_frame:
             questions = [
@@ -202,7 +202,7 @@ class JudgeMetric(Metric):
         if unreadable:
             text = next(answer["text"] for answer in answer_notes if answer["scores"] is None)
             raise ScoringError(
-                f"{unreadable} of {len(questions)} answers can't be read, such as {_quote(text)} "
+                f"{unreadable} of {len(questions)} answers can't be read, such as {quote_answer(text)} "
                 "(all of them are in results.json; the next run asks again)",
                 notes,
             )
@@ -255,13 +255,14 @@ class JudgeMetric(Metric):
         return Question(self.rubric.prompt(item, phase), frames)
 
 
-def _quote(text: str) -> str:
+def quote_answer(text: str) -> str:
     """Return the beginning of an answer on one line, in quotation marks."""
     line = " ".join(text.split())
     return f'"{line[:QUOTE_LENGTH]}{"..." if len(line) > QUOTE_LENGTH else ""}"' if line else "an empty one"
 
 
-def _frames_at(clip: Clip, numbers: Sequence[int]) -> list[np.ndarray]:
+def frames_at(clip: Clip, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Return the frames of these numbers."""
     indices, frames = set(numbers), {}
     for k, frame in enumerate(clip):
         if k in indices:

@@ -139,6 +139,14 @@ class Metric(ABC):
         """Return the identity as it was before the code was stored beside it; work from then is found by it."""
         return self.identity
 
+    def item_identity(self, item: Item) -> dict:
+        """Return what changes the scores of an item beside its files, instruction, prompt, kind and times, JSON-able."""
+        return {}
+
+    def count_calls(self, item: Item) -> int:
+        """Return the requests to a service outside for an item, each made once; at most `calls`."""
+        return self.calls
+
     def missing(self) -> str | None:
         """Return why the metric cannot run here (such as missing weights), or None; must be cheap."""
         return None

@@ -122,6 +122,7 @@ def run_sweep(
     only_finished: bool = False,
     max_calls: int | None = None,
     claims: WorkClaims | None = None,
+    open_editor: Callable[[EditingMethod], VideoEditor] = EditingMethod.open,
 ) -> SweepRun:
     """Compute all edits and scores that are not cached.
 
@@ -133,12 +134,13 @@ def run_sweep(
       max_calls: greatest number of requests to judges, repeated ones included; None for no limit. Items for which they don't suffice are
         unscored.
       claims: claims of this process, where several run the same sweep with one cache; each then returns the work of all. None where it is alone.
+      open_editor: builds the editor of a method; of methods with one `editor_key` it is called for one of them.
 
     Raises:
       InputError: a model or adapter that isn't there. Failures of single items are recorded, not raised.
     """
     run = SweepRun(sweep)
-    _run_edits(run, cache, tick, only_finished, claims)
+    _run_edits(run, cache, tick, only_finished, claims, open_editor)
     active = []
     for metric in sweep.metrics:
         reason = metric.missing()
@@ -186,6 +188,7 @@ def _run_edits(
     tick: ProgressCallback,
     only_finished: bool,
     claims: WorkClaims | None,
+    open_editor: Callable[[EditingMethod], VideoEditor],
 ) -> None:
     sweep = run.sweep
     for method in sweep.methods:
@@ -218,9 +221,9 @@ def _run_edits(
             tick("edit")
     for work in remaining.values():
         if claims is not None:
-            _share_edits(run, work, cache, tick, claims)
+            _share_edits(run, work, cache, tick, claims, open_editor)
             continue
-        editor = work[0][0].open()
+        editor = open_editor(work[0][0])
         for method, item in work:
             run.outputs[method.name, item.id] = _edit(editor, method, item, cache)
             tick("edit")
@@ -233,14 +236,14 @@ def _share_edits(
     cache: SweepCache,
     tick: ProgressCallback,
     claims: WorkClaims,
+    open_editor: Callable[[EditingMethod], VideoEditor],
 ) -> None:
     """Do the edits of one editor together with other processes; it is loaded when there is one to do."""
     editors: list[VideoEditor] = []
     numbers = range(len(tasks))
 
     def key(number: int) -> Any:
-        method, item = tasks[number]
-        return ["edit", method.key(item, cache), method.editor_code()]
+        return edit_claim(*tasks[number], cache)
 
     def find(number: int) -> EditOutput | None:
         edit = find_edit(*tasks[number], cache)
@@ -252,7 +255,7 @@ def _share_edits(
     def work(number: int) -> EditOutput:
         method, item = tasks[number]
         if not editors:
-            editors.append(method.open())
+            editors.append(open_editor(method))
         output = _edit(editors[0], method, item, cache)
         if output.path is None:
             claims.store_failure(key(number), {"reason": output.reason, "is_refused": output.is_refused})
@@ -262,6 +265,11 @@ def _share_edits(
         method, item = tasks[number]
         run.outputs[method.name, item.id] = output
         tick("edit")
+
+
+def edit_claim(method: EditingMethod, item: Item, cache: SweepCache) -> Any:
+    """Return the name under which processes claim an edit, JSON-able."""
+    return ["edit", method.key(item, cache), method.editor_code()]
 
 
 def _share_scores(
@@ -450,9 +458,10 @@ def _score_remotely(
     budget: _CallBudget,
     claims: WorkClaims | None,
 ) -> None:
-    largest = metric.most_calls or metric.calls
 
     def score(method: Method, item: Item) -> None:
+        # The greatest number of its requests, with all repetitions.
+        largest = (metric.most_calls or metric.calls) * metric.count_calls(item) // metric.calls
         output = run.outputs[method.name, item.id]
         case = Case(item, output.path) if output.path else None
         key = ["judge", metric.name, output.sha256, item.id, run.sweep.benchmark.name]

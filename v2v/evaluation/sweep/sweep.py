@@ -287,7 +287,7 @@ def score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dic
       output: hash of the scored file.
       cache: where the hashes of files are remembered.
     """
-    return {**metric.identity, **_scored_files(item, output, cache)}
+    return {**metric.identity, **metric.item_identity(item), **_scored_files(item, output, cache)}
 
 
 def _old_score_key(metric: Metric, item: Item, output: str, cache: SweepCache) -> dict:
@@ -340,8 +340,9 @@ def _plan_item(plan: SweepPlan, sweep: Sweep, method: Method, item: Item, cache:
                 plan.other_code[work] = plan.other_code.get(work, 0) + 1
         is_cached = score is not None
         if metric.calls:
-            plan.calls += 0 if is_cached else metric.calls
-            plan.calls_cached += metric.calls if is_cached else 0
+            call_count = metric.count_calls(item)
+            plan.calls += 0 if is_cached else call_count
+            plan.calls_cached += call_count if is_cached else 0
             if not is_cached:
                 estimate = _estimate_request(metric, item, cache)
                 price = metric.dollars
