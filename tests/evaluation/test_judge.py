@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
+from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.judge import rubrics
 from v2v.evaluation.judge.endpoint import Endpoint, EndpointJudge
@@ -114,6 +115,12 @@ def test_a_score_with_its_verbatim_answers_frames_and_rule(case, monkeypatch):
         np.abs(picture_of(source_part) - source).mean() < 4
         and np.abs(picture_of(output_part) - truth).mean() < 4
     )
+
+
+def test_an_address_without_a_scheme_is_told_before_any_question():
+    for url in ("localhost:8000/v1", "", "ftp://x"):
+        with pytest.raises(InputError, match="begins with http"):
+            Endpoint(url)
 
 
 def test_no_key_no_header(case, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
@@ -12,7 +13,7 @@ from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Benchmark
 from v2v.evaluation.metrics.base import Column, Metric, Score, ScoringError
-from v2v.evaluation.metrics.builtin import BUILTIN_METRICS
+from v2v.evaluation.metrics.builtin import BUILTIN_METRICS, FunctionMetric
 from v2v.evaluation.sweep import results, runner, sweep
 from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder, grid
 from v2v.evaluation.sweep.sweep import Sweep
@@ -300,3 +301,38 @@ def test_problems_say_what_they_concern(tiny, tmp_path):
         outcome.summary["level"]["a"].overall.failed == 2 and outcome.summary["level"]["a"].difference is None
     )
     assert outcome.to_json()["plan"].keys() >= {"found", "absent", "skipped", "calls_cached"}
+
+
+ODD_VALUES = {
+    "item0": ({"q": np.float32(2)}, "ok", ""),
+    "item1": ({"q": float("nan")}, "n/a", ""),
+    "item2": ({"q": float("inf")}, "unscored", "q: expected a finite number"),
+    "item3": ({"q": "high"}, "unscored", "got 'high'"),
+    "item4": ({"p": 1.0}, "unscored", "one of 'p'; list it among"),
+    "item5": (3.0, "unscored", 'expected values by column, such as {"q": 0.5}, got float'),
+    "item6": ({"q": np.bool_(True)}, "ok", ""),
+}
+
+
+def odd_value(case):
+    return ODD_VALUES[case.item.id][0]
+
+
+def test_what_is_no_number_is_no_score_and_told(tmp_path):
+    metric = FunctionMetric("q", (Column("q"),), (), odd_value)
+    definition = Sweep(benchmark(tmp_path / "b", n=7, T=2), methods(("a", Shift(0), {})), (metric,))
+    cache = SweepCache(tmp_path / "cache")
+    run = runner.run_sweep(definition, cache)
+    for (_, item, _), result in run.results.items():
+        _, status, reason = ODD_VALUES[item]
+        assert result.status == status and reason in result.reason, item
+
+    def refuse(text):
+        raise ValueError(f"{text} is no JSON")
+
+    document = results.build_results(run).to_json()
+    assert json.loads(json.dumps(document), parse_constant=refuse)["summary"]["q"]["a"]["all"]["mean"] == 1.5
+    again = runner.run_sweep(definition, cache)
+    assert {item for (_, item, _), result in again.results.items() if result.is_new} == {
+        "item2", "item3", "item4", "item5",
+    }  # fmt: skip

@@ -26,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from v2v.errors import InputError
 from v2v.evaluation.judge.judge import Question
 from v2v.evaluation.metrics.base import ScoringError
 from v2v.runtime import text_files
@@ -87,6 +88,12 @@ class Endpoint:
     usage: Usage = field(default_factory=Usage, repr=False, compare=False)
     _unanswered_count: int = field(default=0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self):
+        if not self.url.startswith(("http://", "https://")):
+            raise InputError(
+                f"judge: expected an address that begins with http:// or https://, got {self.url!r}; such as http://localhost:8000/v1"
+            )
 
     def ask(self, question: dict) -> dict:
         """Send a chat completion request and return the server's JSON answer.

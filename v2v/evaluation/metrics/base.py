@@ -26,12 +26,14 @@ next run scores again.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -247,6 +249,37 @@ class Case:
     def _pair(self, other: Clip) -> tuple[ResizedClip, ResizedClip]:
         length = min(len(self.output), len(other))
         return ResizedClip(self.output, length, other.size), ResizedClip(other, length, other.size)
+
+
+def check_values(metric: Metric, values: Any) -> dict[str, float]:
+    """Return the values of a score as floats; one that is nan does not apply, and is left out.
+
+    Args:
+      metric: what computed them.
+      values: by column name.
+
+    Raises:
+      ScoringError: no values by column, a name that is none of the metric's columns, or what is no finite number.
+    """
+    columns = [column.name for column in metric.columns]
+    if not isinstance(values, Mapping):
+        raise ScoringError(
+            f'expected values by column, such as {{"{columns[0]}": 0.5}}, got {type(values).__name__}'
+        )
+    numbers = {}
+    for name, value in values.items():
+        if name not in columns:
+            raise ScoringError(
+                f"expected values of {', '.join(columns)}, got one of {name!r}; list it among the metric's columns"
+            )
+        # NumPy's numbers are none to Python.
+        if not isinstance(value, (Real, np.bool_)) or math.isinf(value):
+            raise ScoringError(
+                f"{name}: expected a finite number, or nan where it doesn't apply, got {value!r:.80}"
+            )
+        if not math.isnan(value):
+            numbers[name] = float(value)
+    return numbers
 
 
 def missing_fields(metric: Metric, item: Item) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isnan
 
 from v2v.evaluation.metrics import pixel, temporal, vbench
-from v2v.evaluation.metrics.base import Case, Column, Metric, Score
+from v2v.evaluation.metrics.base import Case, Column, Metric, Score, check_values
 from v2v.evaluation.metrics.success import (
     ERROR_RATIO,
     ERROR_RATIO_RMS,
@@ -48,7 +48,7 @@ class FunctionMetric(Metric):
 
     def score(self, case: Case) -> Score:
         """Compute the values of one output."""
-        return Score({name: value for name, value in self.compute(case).items() if not isnan(value)})
+        return Score(check_values(self, self.compute(case)))
 
 
 def _success(case: Case) -> dict[str, float]:

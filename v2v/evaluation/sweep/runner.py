@@ -19,7 +19,7 @@ from typing import Any, Literal
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.cache import FinishedWork, SweepCache
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.base import Case, Metric, ScoringError, missing_fields
+from v2v.evaluation.metrics.base import Case, Metric, ScoringError, check_values, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
 from v2v.evaluation.sweep.claims import WorkClaims, share_work
 from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method, VideoEditor
@@ -430,6 +430,7 @@ def _score(
         return MetricResult("unscored", reason=NOT_DONE)
     try:
         score = metric.score(case)
+        values = check_values(metric, score.values)
     except ScoringError as error:
         result = MetricResult("unscored", reason=_format_error(error), notes=error.notes, is_new=True)
         if not error.final:
@@ -437,7 +438,7 @@ def _score(
     except Exception as error:
         return MetricResult("unscored", reason=_format_error(error), is_new=True)
     else:
-        result = MetricResult("ok" if score.values else "n/a", score.values, notes=score.notes, is_new=True)
+        result = MetricResult("ok" if values else "n/a", values, notes=score.notes, is_new=True)
     record = {
         "status": result.status,
         "values": result.values,
