@@ -1,6 +1,7 @@
 """A sweep from plan to report: what is done once, what is counted when it fails, what the numbers say."""
 
 import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from v2v.evaluation.metrics.builtin import BUILTIN_METRICS, FunctionMetric
 from v2v.evaluation.sweep import results, runner, sweep
 from v2v.evaluation.sweep.methods import EditingMethod, ResultFolder, grid
 from v2v.evaluation.sweep.sweep import Sweep
+from v2v.video import video as codec
 
 
 def methods(*editors):
@@ -336,3 +338,35 @@ def test_what_is_no_number_is_no_score_and_told(tmp_path):
     assert {item for (_, item, _), result in again.results.items() if result.is_new} == {
         "item2", "item3", "item4", "item5",
     }  # fmt: skip
+
+
+def test_a_full_disk_ends_the_run_and_is_no_fault_of_an_editor(tmp_path, monkeypatch):
+    editor, cache = Shift(40), SweepCache(tmp_path / "cache")
+    definition = Sweep(benchmark(tmp_path / "b", n=2, T=2), methods(("a", editor, {})), (BUILTIN_METRICS[1],))
+    real_save = codec.Video.save
+
+    def fill(clip, path, **settings):
+        path.write_bytes(b"half")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise InputError(f"{path}: can't be written") from None
+
+    monkeypatch.setattr(codec.Video, "save", fill)
+    with pytest.raises(InputError, match=r"no space left on device\); what is finished is kept"):
+        runner.run_sweep(definition, cache)
+    monkeypatch.setattr(codec.Video, "save", real_save)
+    assert not [path for path in (tmp_path / "cache" / "edits").rglob("*") if path.is_file()]
+    run = runner.run_sweep(definition, cache)
+    assert all(output.path for output in run.outputs.values()) and editor.calls == 3
+    # Other errors of saving are the editor's, which gave what is no clip.
+    odd = Sweep(definition.benchmark, methods(("b", Odd(), {})), definition.metrics)
+    reasons = [output.reason for output in runner.run_sweep(odd, cache).outputs.values()]
+    assert len(reasons) == 2 and all("AttributeError" in reason for reason in reasons)
+
+
+class Odd:
+    """Returns what is no clip."""
+
+    def edit_video(self, video, instruction, **options):
+        return 3

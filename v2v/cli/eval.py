@@ -440,12 +440,12 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         return {"output": output, "exit": 0, "plan": plan.to_json()}
     is_divided = request.is_shared or request.beam is not None
     claims = WorkClaims(cache.folder.absolute() / "claims") if is_divided else None
-    before: SweepRun | None = None
+    earlier_run: SweepRun | None = None
     with _Bars(plan, request.progress) as tick, claims or contextlib.nullcontext():
         if request.beam is not None and claims is not None:
             from v2v.evaluation.sweep import distributed_sweep
 
-            before = distributed_sweep.run_outputs(
+            earlier_run = distributed_sweep.run_outputs(
                 load_definition, cache, claims, workers=request.workers, options=request.beam
             )
         run = runner.run_sweep(
@@ -468,46 +468,48 @@ def _run_sweep(request: SweepRequest) -> dict[str, Any]:
         }
     calibration = _read_calibration(out)
     fingerprint = written_results.fingerprint_results(run, plan, calibration, request.report_mb, cache)
-    written = written_results.find_written(out, fingerprint, cache)
-    if written is None:
-        written = _write_results(run, plan, calibration, request, cache)
-        written_results.store_written(out, fingerprint, written, cache)
+    outcome = written_results.find_written(out, fingerprint, cache)
+    if outcome is None:
+        outcome = _write_results(run, plan, calibration, request, cache)
+        written_results.store_written(out, fingerprint, outcome, cache)
     for export in request.exports:
         from v2v.evaluation.sweep.export import export_outputs
 
         export_outputs(run, export.method, Path(export.folder))
-    problems = written.problems
+    problems = outcome.problems
     for problem in problems[:MAX_PROBLEMS]:
         print(f"v2v: note: {problem}", file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
     if usage:
         print(f"judges: {usage['text']}", file=sys.stderr)
-    missed = _missed_thresholds(request.thresholds, definition, written.means)
+    missed = _missed_thresholds(request.thresholds, definition, outcome.means)
     for line in missed:
         print(f"v2v: {line}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
         # A sweep without a single output has failed, however little is asked of it.
         "exit": 1 if has_no_output or missed or (request.strict and problems) else 0,
-        **_count_new(run, before),
+        **_count_new(run, earlier_run),
         "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
-        "means": to_json_values(written.means),
+        "means": to_json_values(outcome.means),
         "missed": missed,
         "judges": usage,
     }
 
 
-def _count_new(run: SweepRun, before: SweepRun | None) -> dict[str, int]:
+def _count_new(run: SweepRun, earlier_run: SweepRun | None) -> dict[str, int]:
     """Return the edits and scores that a run has made, by itself or, after what was there before, by its workers."""
     outputs, scores = run.outputs, run.results
-    if before is None:
+    if earlier_run is None:
         edit_count = sum(output.is_new for output in outputs.values())
         return {"edits": edit_count, "scores": sum(result.is_new for result in scores.values())}
-    old_scores = {names for names, result in before.results.items() if result.status == "ok"}
+    old_scores = {names for names, result in earlier_run.results.items() if result.status == "ok"}
     return {
-        "edits": sum(o.path is not None and before.outputs[names].is_pending for names, o in outputs.items()),
+        "edits": sum(
+            o.path is not None and earlier_run.outputs[names].is_pending for names, o in outputs.items()
+        ),
         "scores": sum(s.status == "ok" and names not in old_scores for names, s in scores.items()),
     }
 

@@ -7,16 +7,18 @@ that is killed leaves complete entries or none, and a sweep that is run again fi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from v2v.errors import InputError
 from v2v.evaluation.code_version import package_commit
 
 # Bytes read at a time.
@@ -26,8 +28,14 @@ READ_SIZE = 1 << 20
 # What a sweep can be told to do anew: edits, scores computed here, scores of judges.
 Work = Literal["edits", "scores", "judge"]
 WORK: tuple[Work, ...] = get_args(Work)
+# What makes a folder unfit to store anything more, whatever is stored.
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 # The commit of work from before commits were stored.
 UNKNOWN_COMMIT = "unknown"
+
+
+class StorageError(InputError):
+    """Finished work, or results, can't be stored: no fault of an editor or a metric."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +188,36 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `path`, renamed to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a hidden path beside `path`, renamed to `path` when the block succeeds.
+
+    Raises:
+      StorageError: the disk is full, or may not be written to.
+    """
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
+    except Exception as error:
+        reason = _storage_reason(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"{path}: can't be written ({reason}); what is finished is kept: make room and run the same command again"
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _storage_reason(error: BaseException | None) -> str | None:
+    """Return why a file can't be stored, where an error, or the one that it was raised for, is the disk's; None for others."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in STORAGE_ERRORS:
+            return os.strerror(number).lower()
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _hash(files: list[Path], root: Path) -> str:

@@ -189,8 +189,8 @@ class ChecklistMetric(Metric):
         rows, columns = (math.ceil(n * scale / PIXELS_PER_TOKEN) for n in size)
         pictures = sum(self.frames * (2 if TYPES[name] else 1) for name in questions)
         text = sum(
-            math.ceil(len(self._prompt(item, name, asked)) / CHARACTERS_PER_TOKEN)
-            for name, asked in questions.items()
+            math.ceil(len(self._prompt(item, name, batch)) / CHARACTERS_PER_TOKEN)
+            for name, batch in questions.items()
         )
         limit = self.judge.max_tokens if isinstance(self.judge, EndpointJudge) else ANSWER_TOKENS
         return RequestEstimate(pictures, text + pictures * rows * columns, len(questions) * limit)
@@ -206,27 +206,27 @@ class ChecklistMetric(Metric):
         grades: dict[str, list[float]] = {"IFS": [], "VRS": [], "SEM": []}
         notes: dict[str, Any] = {"answers": [], "asked": 0, "left_out": left_out}
         unreadable = []
-        for name, asked in _by_type(questions).items():
-            question = Question(self._prompt(case.item, name, asked), self._pictures(case, TYPES[name]))
-            answers: dict[str, str | float] | None = None
+        for name, batch in _by_type(questions).items():
+            question = Question(self._prompt(case.item, name, batch), self._pictures(case, TYPES[name]))
+            values_by_id: dict[str, str | float] | None = None
             tries, text = 0, ""
-            while answers is None and tries <= self.retries:
+            while values_by_id is None and tries <= self.retries:
                 text, tries = self.judge.answer(question), tries + 1
-                answers = read_answers(text, asked)
+                values_by_id = read_answers(text, batch)
             notes["asked"] += tries
-            notes["answers"].append({"type": name, "text": text, "scores": answers})
-            if answers is None:
+            notes["answers"].append({"type": name, "text": text, "scores": values_by_id})
+            if values_by_id is None:
                 unreadable.append(text)
                 continue
-            for one in asked:
-                grades[one.score].append(one.grade(answers[one.id]))
+            for one in batch:
+                grades[one.score].append(one.grade(values_by_id[one.id]))
         if unreadable:
             raise ScoringError(
                 f"{len(unreadable)} of {len(notes['answers'])} answers to checklists can't be read, such as {quote_answer(unreadable[0])} "
                 "(all of them are in results.json; the next run asks again)",
                 notes,
             )
-        values = {name: float(np.mean(given)) for name, given in grades.items() if given}
+        values = {name: float(np.mean(of_score)) for name, of_score in grades.items() if of_score}
         if grades["IFS"] and grades["VRS"]:
             values["UAS"] = float(all(grade == 1 for grade in (*grades["IFS"], *grades["VRS"])))
         scales = {"IFS": 100.0, "VRS": 100.0}
@@ -245,7 +245,7 @@ class ChecklistMetric(Metric):
 
     def _prompt(self, item: Item, name: str, questions: Sequence[ChecklistQuestion]) -> str:
         n = self.frames
-        shown = (
+        pictures = (
             f"The first {n} pictures are frames of Video A, the original, the other {n} are frames of Video B, which was edited; both in order."
             if TYPES[name]
             else f"The {n} pictures are frames of Video B, which was edited, in order."
@@ -257,7 +257,7 @@ class ChecklistMetric(Metric):
         return "\n".join(
             (
                 "You check an edited video by a list of questions.",
-                shown,
+                pictures,
                 f"The edit that was asked for: {item.instruction}",
                 RULES[name],
                 "Judge by what can be seen, and answer every question, also where you are not sure.",
@@ -284,8 +284,8 @@ def read_checklist(item: Item) -> tuple[list[ChecklistQuestion], list[str]]:
         for group in groups:
             for fields in group["questions"]:
                 name, text = str(fields["id"]), str(fields["question"])
-                given = (fields.get(field) for field in EXPECTED_FIELDS)
-                expected = next((str(value) for value in given if value not in (None, "")), "")
+                candidates = (fields.get(field) for field in EXPECTED_FIELDS)
+                expected = next((str(value) for value in candidates if value not in (None, "")), "")
                 kind = fields.get("type")
                 options = fields.get("options")
                 question = ChecklistQuestion(
@@ -335,20 +335,20 @@ def read_answers(text: str, questions: Sequence[ChecklistQuestion]) -> dict[str,
     rows = [rows] if isinstance(rows, dict) else rows
     if not isinstance(rows, list):
         return None
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for row in rows:
         if isinstance(row, dict):
             value = next((row[field] for field in ANSWER_FIELDS if row.get(field) is not None), None)
-            given[str(row.get("id"))] = value
-    answers = {question.id: question.read_answer(given.get(question.id)) for question in questions}
-    complete = {name: answer for name, answer in answers.items() if answer is not None}
-    return complete if len(complete) == len(answers) else None
+            values[str(row.get("id"))] = value
+    readings = {question.id: question.read_answer(values.get(question.id)) for question in questions}
+    complete = {name: answer for name, answer in readings.items() if answer is not None}
+    return complete if len(complete) == len(readings) else None
 
 
 def _by_type(questions: Sequence[ChecklistQuestion]) -> dict[str, list[ChecklistQuestion]]:
     """Return the questions by type, in the order of `TYPES`."""
     return {
-        name: asked
+        name: batch
         for name in TYPES
-        if (asked := [question for question in questions if question.type == name])
+        if (batch := [question for question in questions if question.type == name])
     }

@@ -57,7 +57,7 @@ def run_outputs(
         kept.
     """
     sweep = load_sweep()
-    before = run_sweep(sweep, cache, only_finished=True)
+    earlier_run = run_sweep(sweep, cache, only_finished=True)
     local = [metric.name for metric in sweep.metrics if not metric.calls]
     groups: dict[Hashable, list[tuple[str, str]]] = {}
     for method in sweep.methods:
@@ -65,8 +65,8 @@ def run_outputs(
         for item in sweep.benchmark.items:
             names = method.name, item.id
             if (
-                any(_is_pending(before, (*names, metric)) for metric in local)
-                or before.outputs[names].is_pending
+                any(_is_pending(earlier_run, (*names, metric)) for metric in local)
+                or earlier_run.outputs[names].is_pending
             ):
                 groups.setdefault(group, []).append(names)
     run = uuid.uuid4().hex
@@ -80,13 +80,13 @@ def run_outputs(
         ) from None
     finally:
         _WORKERS.pop(run, None)
-    missing = _count_missing(sweep, cache, claims, before)
+    missing = _count_missing(sweep, cache, claims, earlier_run)
     if missing:
         raise InputError(
             f"--beam: the runner finished, but {missing} edits left no result in {cache.folder}; expected a folder that all workers share with "
             "this machine, under this path"
         )
-    return before
+    return earlier_run
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,18 @@ def _is_pending(run: SweepRun, names: tuple[str, str, str]) -> bool:
     return names in run.results and run.results[names].reason == NOT_DONE
 
 
-def _count_missing(sweep: Sweep, cache: SweepCache, claims: WorkClaims, before: SweepRun) -> int:
+def _count_missing(sweep: Sweep, cache: SweepCache, claims: WorkClaims, earlier_run: SweepRun) -> int:
     """Return how many edits have neither a result nor a reason for having none."""
-    after = run_sweep(sweep, cache, only_finished=True)
+    later_run = run_sweep(sweep, cache, only_finished=True)
     methods = {method.name: method for method in sweep.methods}
     items = {item.id: item for item in sweep.benchmark.items}
     count = 0
-    for (name, item), output in after.outputs.items():
+    for (name, item), output in later_run.outputs.items():
         method = methods[name]
-        if output.is_pending and before.outputs[name, item].is_pending and isinstance(method, EditingMethod):
+        if (
+            output.is_pending
+            and earlier_run.outputs[name, item].is_pending
+            and isinstance(method, EditingMethod)
+        ):
             count += claims.load_failure(edit_claim(method, items[item], cache)) is None
     return count

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from v2v.errors import InputError, collect_notes
-from v2v.evaluation.cache import FinishedWork, SweepCache
+from v2v.evaluation.cache import FinishedWork, StorageError, SweepCache
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.base import Case, Metric, ScoringError, check_values, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
@@ -330,6 +330,8 @@ def _edit(editor: VideoEditor, method: EditingMethod, item: Item, cache: SweepCa
         suffix = ".png" if len(clip.frames) == 1 else ".mp4"
         with cache.writing("edits", key, suffix) as partial:
             clip.save(partial)
+    except StorageError:
+        raise
     # Whatever an editor raises for one item, the others go on.
     except Exception as error:
         return EditOutput(reason=_format_error(error), is_refused=isinstance(error, InputError))
