@@ -240,7 +240,7 @@ class VAEConfig:
             frames = max(round((T - 1) / self.stride_t), 0) * self.stride_t + 1
             raise ValueError(
                 f"VAE: a clip needs T = {self.stride_t}n+1 frames and sides divisible by {step}, got {T}x{H}x{W} (frames, height, "
-                f"width); the nearest is {frames}x{sides[0]}x{sides[1]}"
+                f"width); the nearest is {frames}x{sides[0]}x{sides[1]}, --size {sides[1]}x{sides[0]}x{frames}"
             )
         return (T - 1) // self.stride_t + 1, H // self.stride_xy, W // self.stride_xy, self.z_dim
 

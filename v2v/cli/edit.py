@@ -377,7 +377,10 @@ def _run_text(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
     settings = _settings(args)
     changed = [name for name in SOURCE_SETTINGS if getattr(settings, name) != getattr(EditSettings(), name)]
     if changed:
-        raise InputError(f"edit: {', '.join(changed)} says how a clip is used; leave it out with --text-only")
+        verb, pronoun = ("says", "it") if len(changed) == 1 else ("say", "them")
+        raise InputError(
+            f"edit: {', '.join(changed)} {verb} how a clip is used; leave {pronoun} out with --text-only"
+        )
     if args.output is None:
         raise InputError("edit: expected -o OUT, got no output; see v2v edit --help")
     return generate_clip(

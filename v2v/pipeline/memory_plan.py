@@ -19,7 +19,8 @@ GiB of temporaries          v5e / v6e                   GPU
     decode 81x480x832       6.00; in 2x2 tiles 4.69     8.80; in 2x2 tiles 5.30
     decode 121x704x1280                                 17.03; in 2x2 tiles 10.88
     encode                  5.09                        3.46; 7.50 at 121x704x1280
-    sample 8,190 tokens     1.90                        0.65; 16,770 tokens 1.20; 55,440 tokens 3.85
+    sample 8,190 tokens     1.90                        0.65; 55,440 tokens 3.85
+    sample 16,770 tokens    2.49; int8 2.18; nf4 1.51   1.20
 The autoencoder of Wan2.1 folds no pixels into channels, so its maps are four times as large, of fewer channels. XLA for H100 reports
     decode 81x480x832       7.30
     encode 81x480x832       6.07
