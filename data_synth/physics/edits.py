@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -91,15 +92,11 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
     ):
         if not edit.changes_everything:  # before rendering colors, which costs four times as much
             geometry_changes = name not in ("remove", "recolour", "retexture", "collapse", "spare")
-            named_pixels = _find_named_pixels(
-                [
-                    view.parts()
-                    for view in ((source_view, target_view) if geometry_changes else (source_view,))
-                ],
-                edit,
-            )
-            if np.count_nonzero(named_pixels) < MIN_VISIBLE_SHARE * named_pixels.size:
+            views = (source_view, target_view) if geometry_changes else (source_view,)
+            sides = [_find_named_pixels(view.parts(), edit) for view in views]
+            if not _is_visible(name, sides):
                 return Rejected("what is edited can't be seen")
+            named_pixels = functools.reduce(np.bitwise_or, sides)
         source, target = source_view.video(), target_view.video()
     if named_pixels is None:
         mask = np.ones((T, H, W), bool)
@@ -117,16 +114,23 @@ def build_twin(name: str, rng: np.random.Generator, T: int, H: int, W: int) -> T
     return Twin(source, target, mask, mask & ~named_pixels, reference, edit, source_room)
 
 
-def _find_named_pixels(parts: list[np.ndarray], edit: Edit) -> np.ndarray:
-    """Return uint8 [T, H, W]: 1 where any of these part maps, uint8 [T, H, W] each, shows what the instruction names."""
+def _find_named_pixels(parts: np.ndarray, edit: Edit) -> np.ndarray:
+    """Return uint8 [T, H, W]: 1 where a part map, uint8 [T, H, W], shows what the instruction names."""
     owner_table = np.zeros(256, np.uint8)
     owner_table[[model.FIRST_BODY + key for key in edit.body_keys] + list(edit.pixel_owners)] = 1
-    return np.stack(
-        [
-            np.bitwise_or.reduce([cv2.LUT(part, owner_table) for part in sides])
-            for sides in zip(*parts, strict=True)
-        ]
-    )
+    return np.stack([cv2.LUT(part, owner_table) for part in parts])
+
+
+def _is_visible(name: str, sides: Sequence[np.ndarray]) -> bool:
+    """Return whether what an edit names can be seen: in some clip, or of a replacement in both, as each shows another thing.
+
+    Args:
+      name: A name of `choose.EDIT_NAMES`.
+      sides: uint8 [T, H, W] for each rendered clip: 1 where it shows what the instruction names.
+    """
+    if name != "replace":
+        sides = [functools.reduce(np.bitwise_or, sides)]
+    return all(np.count_nonzero(side) >= MIN_VISIBLE_SHARE * side.size for side in sides)
 
 
 def _target_paths(edit: Edit, source_room: Room, paths: dict, T: int, seconds: float) -> dict:

@@ -21,8 +21,9 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning.
-VERSION = "4"
+# 2: replacements have their own height, and stand on the floor; 3: no dots of shadow on the floor; 4: judged before a late beginning;
+# 5: both things of a replacement can be seen.
+VERSION = "5"
 EDITS = tuple(f"physics-{name}" for name in choose.EDIT_NAMES)
 TRUTHS = ("physics-depth", "physics-motion", "physics-segmentation", "pose")
 # Rooms drawn for one seed until one allows the edit.

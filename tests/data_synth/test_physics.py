@@ -181,6 +181,20 @@ def test_a_removed_things_shadow_is_effect_and_not_thing(opengl):
     assert (~changed).mean() > 0.7
 
 
+def test_what_is_replaced_can_be_seen_before_and_after(opengl, monkeypatch):
+    screen = Body(0, "box", "blue", 0.4, 0.25, (0.0, -0.8, 0.25))
+    behind = Body(1, "box", "red", 0.1, 0.1, (0.0, 0.4, 0.1))
+    low = Camera((0.0, 0.0), (0.1, 0.1), (2.6, 2.6))
+    tall = dataclasses.replace(behind, shape="cylinder", height=1.0, position=(0.0, 0.4, 1.0))
+    for bodies, is_visible in (((screen, behind), False), ((behind,), True)):
+        source_room = dataclasses.replace(room(*bodies), camera=low)
+        edit = choose.Edit("replace", source_room.with_body(tall), {}, (1,))
+        monkeypatch.setattr(draw, "sample_room", lambda *_, source_room=source_room: source_room)
+        monkeypatch.setattr(edits, "choose_edit", lambda *_, edit=edit: edit)
+        twin = edits.build_twin("replace", np.random.default_rng(0), T, H, W)
+        assert isinstance(twin, edits.Twin) == is_visible
+
+
 def test_the_default_mix_has_no_rooms_and_needs_no_mujoco(monkeypatch):
     assert "physics" in registry.FAMILIES and "physics" not in registry.DEFAULT_MIX
     monkeypatch.setitem(__import__("sys").modules, "mujoco", None)
