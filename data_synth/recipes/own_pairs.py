@@ -49,7 +49,7 @@ class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
     fps: float = 0.0
 
     def __post_init__(self):
-        if not self.table.pairs:
+        if not self.table.has_pairs:
             first = next(row for row in self.table.rows if isinstance(row, UnusableRow))
             raise InputError(
                 f"{self.table.path}: expected a usable row among {self.rows}, got none; {first.place}: {first.reason}"
@@ -155,7 +155,7 @@ def list_files(path: str | Path) -> list[Path]:
     Raises:
       InputError: As `pair_table.read_table`.
     """
-    return [file for row in read_table(path).pairs for file in row.files]
+    return [file for row in read_table(path).iterate_pairs() for file in row.files]
 
 
 def _choose_first(clips: ClipPair, seed: int, T: int) -> int:

@@ -15,7 +15,7 @@ from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
-from v2v.data.pair_table import PICTURE_SUFFIXES, PairRow, PairTable, read_table
+from v2v.data.pair_table import PICTURE_SUFFIXES, PairRow, read_table
 from v2v.errors import InputError
 
 NAME = "before-after"
@@ -40,13 +40,12 @@ def _build_recipe(sources: Sources) -> Recipe:
         raise InputError(
             f"recipe {NAME}: expected a folder of pictures, got none; add --pictures DIR with NAME_source.png, NAME.png and NAME.txt"
         )
-    table = read_table(sources.pictures)
-    rows = tuple(row for row in table.pairs if _is_pictures(row))
-    if not rows:
+    table = read_table(sources.pictures).select(_is_pictures)
+    if not table.has_pairs:
         raise InputError(
             f"{sources.pictures}: expected pictures before and after an edit (NAME_source.png, NAME.png and NAME.txt), found none"
         )
-    recipe = OwnPairsRecipe(PairTable(table.path, rows), sources.license)
+    recipe = OwnPairsRecipe(table, sources.license)
     return FunctionRecipe(functools.partial(picture_pair, recipe))
 
 

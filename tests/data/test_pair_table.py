@@ -1,7 +1,9 @@
 """Tables of people's own pairs: every spelling gives the same rows, and bad rows cost themselves and say why."""
 
 import json
+import pickle
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -192,3 +194,32 @@ def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
     assert json.loads(json.dumps(report.to_json()))["reasons"]["file missing"] == 1
     assert "line 6 left out: file missing: gone.mp4" in report.format()
     assert pair_table.read_table(tmp_path / "a.csv").pairs[0].files[0].is_file()
+
+
+def test_rows_are_held_as_text_and_come_back_equal(tmp_path):
+    rows: list[PairRow | pair_table.UnusableRow] = [
+        PairRow("line 2", 2, tmp_path / "ä\udcff.mp4", tmp_path / "b.mp4", ("make it “blue”", "x")),
+        PairRow("l", 3, tmp_path / "a", tmp_path / "b", ("x",), tmp_path / "m", tmp_path / "r@1.5", 0.1, 2.5, 3.0, "held_out", "MIT", "a", "b", "c"),
+        pair_table.UnusableRow("line 4", 4, "no source"),
+        pair_table.UnusableRow("line 5", 5, "malformed row", "why"),
+    ]  # fmt: skip
+    packed = pair_table._pack_rows(rows)
+    assert list(packed) == rows == packed[:] and packed[-1] == rows[-1] and packed[1:3] == rows[1:3]
+    assert pickle.loads(pickle.dumps(packed)) == packed
+    with pytest.raises(IndexError):
+        packed[4]
+
+
+def test_a_large_table_takes_little_memory(tmp_path):
+    lines = [
+        f"original/{i}.mp4,edited/{i}.mp4,turn the small brown dog number {i} into a fox" for i in range(2000)
+    ]
+    (tmp_path / "a.csv").write_text("source,target,instruction\n" + "\n".join([*lines, lines[7]]) + "\n")
+    tracemalloc.start()
+    try:
+        table = pair_table.read_table(tmp_path / "a.csv")
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table.rows) == 2001 and size < 500 * 2001
+    assert table.rows[2000] == pair_table.UnusableRow("line 2002", 2002, "repeated row", "the same as line 9")

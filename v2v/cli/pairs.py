@@ -131,7 +131,7 @@ def _build_gate(table: PairTable, size: tuple[int, int, int]) -> Callable[[int],
     from data_synth.rejection import Rejected
     from v2v.data.pair_table import PairRow
 
-    if not table.pairs:
+    if not table.has_pairs:
         return None
     recipe = OwnPairsRecipe(table)
 

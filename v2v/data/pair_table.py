@@ -28,14 +28,20 @@ Reading a table opens none of the files that it names.
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import math
 import os
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from v2v.data.packed_rows import PackedRows
 from v2v.data.table_file import TableItem, format_value, iterate_items
 from v2v.data.webdataset import find_tars, unpack_tars
 from v2v.errors import InputError
@@ -77,6 +83,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "target_caption": ("target_caption",),
     "edit": ("edit",),
 }
+# Fields of `PairRow` that are paths.
+_PATHS = ("source", "target", "mask", "reference")
 SPLITS: Mapping[str, Split] = {
     "": "train",
     "train": "train",
@@ -169,18 +177,31 @@ class PairTable:
 
     Attributes:
       path: the file or folder.
-      rows: in the table's order.
+      rows: in the table's order; each is built when it is read, as those of a large table take much memory.
       ignored: columns, or files of a folder, that are not read.
     """
 
     path: Path
-    rows: tuple[PairRow | UnusableRow, ...]
+    rows: Sequence[PairRow | UnusableRow]
     ignored: tuple[str, ...] = ()
 
     @property
     def pairs(self) -> list[PairRow]:
         """Return the usable rows."""
-        return [row for row in self.rows if isinstance(row, PairRow)]
+        return list(self.iterate_pairs())
+
+    def iterate_pairs(self) -> Iterator[PairRow]:
+        """Yield the usable rows."""
+        return (row for row in self.rows if isinstance(row, PairRow))
+
+    def select(self, predicate: Callable[[PairRow], bool]) -> PairTable:
+        """Return a table of those usable rows for which the predicate holds."""
+        return replace(self, rows=_pack_rows(filter(predicate, self.iterate_pairs())))
+
+    @property
+    def has_pairs(self) -> bool:
+        """Return whether any row is usable."""
+        return next(self.iterate_pairs(), None) is not None
 
 
 class _RowError(ValueError):
@@ -216,7 +237,37 @@ def read_table(path: str | Path) -> PairTable:
         rows, ignored = _read_folder(path) if path.is_dir() else _read_file(path)
     if not rows:
         raise InputError(f"{path}: expected at least one pair, found none")
-    return PairTable(path, tuple(_reject_repetitions(rows)), tuple(ignored))
+    return PairTable(path, _reject_repetitions(rows), tuple(ignored))
+
+
+_Rows = PackedRows[PairRow | UnusableRow]
+_PAIR_DEFAULTS, _UNUSABLE_DEFAULTS = (
+    {field.name: field.default for field in fields(kind)} for kind in (PairRow, UnusableRow)
+)
+
+
+def _pack_rows(rows: Iterable[PairRow | UnusableRow]) -> _Rows:
+    return PackedRows(rows, _pack_row, _unpack_row)
+
+
+def _pack_row(row: PairRow | UnusableRow) -> bytes:
+    """Return a row as JSON: its values by field, without those that are the field's default."""
+    defaults = _PAIR_DEFAULTS if isinstance(row, PairRow) else _UNUSABLE_DEFAULTS
+    values = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(row).items()
+        if value != defaults[name]
+    }
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _unpack_row(data: bytes) -> PairRow | UnusableRow:
+    """Return the row that `_pack_row` packed."""
+    values = json.loads(data.decode("utf-8", "surrogatepass"))
+    if "kind" in values:
+        return UnusableRow(**values)
+    paths = {name: Path(values[name]) for name in _PATHS if name in values}
+    return PairRow(**{**values, **paths, "instructions": tuple(values["instructions"])})
 
 
 def _find_table(folder: Path) -> Path | None:
@@ -224,28 +275,32 @@ def _find_table(folder: Path) -> Path | None:
     return next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
 
 
-def _read_splits(tables: Mapping[str, Path]) -> tuple[list[PairRow | UnusableRow], list[str]]:
+def _read_splits(tables: Mapping[str, Path]) -> tuple[_Rows, list[str]]:
     """Return the rows of a table for each split, and the columns that are not read."""
-    rows, ignored = [], {}
-    for name, table in tables.items():
-        part, names = _read_file(table)
-        ignored |= dict.fromkeys(names)
-        for row in part:
-            place = f"{name}, {row.place}"
-            held_out = isinstance(row, PairRow) and SPLITS[name] == "held_out"
-            rows.append(
-                replace(row, place=place, split="held_out") if held_out else replace(row, place=place)
-            )
-    return rows, list(ignored)
+    parts = {name: _read_file(table) for name, table in tables.items()}
+
+    def iterate_rows() -> Iterator[PairRow | UnusableRow]:
+        for name, (part, _) in parts.items():
+            for row in part:
+                place = f"{name}, {row.place}"
+                held_out = isinstance(row, PairRow) and SPLITS[name] == "held_out"
+                yield replace(row, place=place, split="held_out") if held_out else replace(row, place=place)
+
+    ignored = dict.fromkeys(column for _, columns in parts.values() for column in columns)
+    return _pack_rows(iterate_rows()), list(ignored)
 
 
-def _read_file(path: Path) -> tuple[list[PairRow | UnusableRow], list[str]]:
-    rows, names = [], {}
-    for item in iterate_items(path):
-        names |= dict.fromkeys(item.fields)
-        place = f"line {item.line}"
-        build = functools.partial(_parse_item, path.parent, place, item)
-        rows.append(_build_row(place, item.line, build))
+def _read_file(path: Path) -> tuple[_Rows, list[str]]:
+    names: dict[str, None] = {}
+
+    def iterate_rows() -> Iterator[PairRow | UnusableRow]:
+        for item in iterate_items(path):
+            names.update(dict.fromkeys(item.fields))
+            place = f"line {item.line}"
+            build = functools.partial(_parse_item, path.parent, place, item)
+            yield _build_row(place, item.line, build)
+
+    rows = _pack_rows(iterate_rows())
     column_names = {name for aliases in COLUMNS.values() for name in aliases}
     for column in ("source", "target"):
         if rows and names and not names.keys() & set(COLUMNS[column]):
@@ -360,7 +415,7 @@ def _parse_split(value: Any) -> Split:
     return SPLITS[text]
 
 
-def _read_folder(folder: Path) -> tuple[list[PairRow | UnusableRow], list[str]]:
+def _read_folder(folder: Path) -> tuple[_Rows, list[str]]:
     """Return the pairs of a folder and of those in it, and the names of other files."""
     groups: dict[str, list[tuple[str, Path]]] = {}
     ignored = []
@@ -376,10 +431,11 @@ def _read_folder(folder: Path) -> tuple[list[PairRow | UnusableRow], list[str]]:
             ignored.append(path.relative_to(folder).as_posix())
             continue
         groups.setdefault(stem.removesuffix(ending), []).append((role, path))
-    rows = []
-    for number, (name, files) in enumerate(sorted(groups.items()), 1):
-        rows.append(_build_row(name, number, functools.partial(_parse_files, name, number, files)))
-    return rows, ignored
+    rows = (
+        _build_row(name, number, functools.partial(_parse_files, name, number, files))
+        for number, (name, files) in enumerate(sorted(groups.items()), 1)
+    )
+    return _pack_rows(rows), ignored
 
 
 def _parse_files(name: str, number: int, files: list[tuple[str, Path]]) -> PairRow:
@@ -426,17 +482,43 @@ def _iterate_files(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder}: can't be read ({(error.strerror or str(error)).lower()})") from None
 
 
-def _reject_repetitions(rows: Iterable[PairRow | UnusableRow]) -> Iterator[PairRow | UnusableRow]:
-    """Yield the rows; one that says what an earlier one said comes as unusable."""
-    places: dict[tuple, str] = {}
-    for row in rows:
-        if isinstance(row, UnusableRow):
-            yield row
-            continue
-        files = tuple(path and os.path.normpath(path) for path in (row.source, row.target, row.mask))
-        key = (*files, row.instructions, row.start, row.end)
-        if key in places:
-            yield UnusableRow(row.place, row.line, "repeated row", f"the same as {places[key]}")
-        else:
-            places[key] = row.place
-            yield row
+def _reject_repetitions(rows: _Rows) -> _Rows:
+    """Return the rows; one that says what an earlier one said as unusable."""
+    hashes = array("Q", map(_hash_content, rows.iterate_texts()))
+    order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable")
+    ordered = np.frombuffer(hashes, np.uint64)[order]
+    is_repeated = np.zeros(len(rows), bool)
+    is_repeated[order[1:][ordered[1:] == ordered[:-1]]] = True
+    is_repeated[order[:-1][ordered[1:] == ordered[:-1]]] = True
+    if not is_repeated.any():
+        return rows
+
+    def iterate_rows() -> Iterator[PairRow | UnusableRow]:
+        places: dict[tuple, str] = {}
+        for row, may_repeat in zip(rows, is_repeated, strict=True):
+            if not may_repeat or isinstance(row, UnusableRow):
+                yield row
+                continue
+            key = _find_content(row)
+            if key in places:
+                yield UnusableRow(row.place, row.line, "repeated row", f"the same as {places[key]}")
+            else:
+                places[key] = row.place
+                yield row
+
+    return _pack_rows(iterate_rows())
+
+
+def _find_content(row: PairRow) -> tuple:
+    """Return what two rows that say the same share."""
+    files = tuple(path and os.path.normpath(path) for path in (row.source, row.target, row.mask))
+    return (*files, row.instructions, row.start, row.end)
+
+
+def _hash_content(text: bytes) -> int:
+    """Return a number of 64 bits that rows with the same content share, from the text of a row."""
+    values = json.loads(text.decode("utf-8", "surrogatepass"))
+    files = (os.path.normpath(values.get(name, "")) for name in ("source", "target", "mask"))
+    others = (values.get(name) for name in ("instructions", "start", "end"))
+    content = repr((*files, *others)) if "source" in values else values["place"]
+    return int.from_bytes(hashlib.blake2s(content.encode("utf-8", "surrogatepass"), digest_size=8).digest())

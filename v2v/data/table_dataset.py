@@ -44,7 +44,7 @@ class TableDataset:
     """
 
     def __init__(self, table: PairTable, fps: float):
-        if not table.pairs:
+        if not table.has_pairs:
             first = next(row for row in table.rows if isinstance(row, UnusableRow))
             raise InputError(
                 f"{table.path}: expected a usable row among {len(table.rows)}, got none; {first.place}: {first.reason}"
