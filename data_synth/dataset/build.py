@@ -301,12 +301,12 @@ def _write_folder(build: _Build, report: Report, progress: Progress | None) -> d
             shutil.rmtree(work_folder, ignore_errors=True)
         raise
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
-        if not shards.is_disk_full(error):
+        if (lack := shards.find_lack_of_space(error)) is None:
             raise
         shutil.rmtree(set_folder, ignore_errors=True)
+        cause, remedy = lack
         raise InputError(
-            f"{work_folder}: the disk is full; finished shards are kept in {build.shard_folder}, "
-            "free some space and run the same command again"
+            f"{work_folder}: {cause}; finished shards are kept in {build.shard_folder}, {remedy} and run the same command again"
         ) from None
     except BaseException:
         if not build.has_shards:

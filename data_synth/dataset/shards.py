@@ -65,6 +65,13 @@ class EncodedPair:
     example: str = ""
 
 
+# Error numbers of a place where nothing more can be written, with what to say of them and the remedy.
+_LACKS_OF_SPACE = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk is full", "free some space"),
+    errno.EFBIG: ("a file is larger than the file system or ulimit -f allows", "raise the limit"),
+}
+
 # Seeds to one pair or rejection each, in order.
 RecordMaker = Callable[[Sequence[int]], list[EncodedPair | Rejected]]
 
@@ -256,6 +263,7 @@ def _start_worker(prepare: Callable[[], None] | None, indices: queues.SimpleQueu
     signal.signal(signal.SIGTERM, _end_worker)
     # A worker that takes the place of one that died finds no number left, and takes one by chance.
     worker.set_worker_index(os.getpid() if indices.empty() else indices.get())
+    worker.end_with_parent()
     worker.reuse_memory()
     if prepare:
         prepare()
@@ -307,11 +315,11 @@ def write_shard(path: Path, outcomes: Iterator[tuple[int, EncodedPair | Serializ
             record_file.unlink(missing_ok=True)
         beside[1].replace(path)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
-        if not is_disk_full(error):
+        if (lack := find_lack_of_space(error)) is None:
             raise
+        cause, remedy = lack
         raise DiskFullError(
-            f"{path.parent}: the disk is full; finished shards are kept there, "
-            "free some space and run the same command again"
+            f"{path.parent}: {cause}; finished shards are kept there, {remedy} and run the same command again"
         ) from None
     finally:
         for file in beside:
@@ -349,11 +357,12 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_disk_full(error: Exception) -> bool:
-    """Return whether the cause is a full disk or an exhausted quota."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))
+def find_lack_of_space(error: Exception) -> tuple[str, str] | None:
+    """Return what keeps a file from growing, and the remedy, where that is the cause of an error; None elsewhere."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:  # array_record has only the text
+        number = next((code for code in _LACKS_OF_SPACE if os.strerror(code) in str(error)), None)
+    return None if number is None else _LACKS_OF_SPACE.get(number)
 
 
 def read_shard(path: Path) -> Shard:

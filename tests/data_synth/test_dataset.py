@@ -188,6 +188,38 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
     assert build_dataset(SynthRequest(tmp_path / "a", 8, **SMALL))["pairs"] == 8
 
 
+@pytest.mark.parametrize(
+    "error, cause",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (RuntimeError(f"write() failed: {os.strerror(errno.EFBIG)}; at byte 204800"), "ulimit -f allows"),
+        (OSError(errno.EACCES, "Permission denied"), ""),
+        (RuntimeError("another"), ""),
+    ],
+)
+def test_lacks_of_space_are_told_from_other_errors(error, cause):
+    lack = shards.find_lack_of_space(error)
+    assert (cause in lack[0]) if cause else lack is None
+
+
+@pytest.mark.slow
+def test_workers_whose_parent_was_killed_end_without_a_word(tmp_path):
+    code = (
+        "from data_synth.dataset import build, request\n"
+        "if __name__ == '__main__':\n"
+        f"    build.build_dataset(request.SynthRequest({str(tmp_path / 'a')!r}, 2048, workers=2))"
+    )
+    (tmp_path / "build.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "build.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.glob(".a.*/shards/*/*.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.kill()
+        output, _ = run.communicate(timeout=240)  # ends when no worker holds the pipe any longer
+    assert "Traceback" not in output
+
+
 def make_pairs(seeds):
     """Pairs of even seeds, rejections of odd ones."""
     options = PairOptions(2, 16, 24)
