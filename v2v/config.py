@@ -318,6 +318,7 @@ class LoRAConfig:
       ranks: other ranks of some layers, each as REGEX=RANK such as "ffn=16" or "self_attn/(q|k)=64"; the first that is found in a path counts.
         The scale is that of `rank` for all.
       rank_stabilized: divide alpha by the square root of the rank, as rsLoRA does (arXiv 2312.03732), so that high ranks learn as fast.
+      dora: train the length of each output's weights apart from their direction, as DoRA does (arXiv 2402.09353); a step takes longer.
     """
 
     rank: int = 256
@@ -325,6 +326,7 @@ class LoRAConfig:
     targets: str = LORA_TARGETS
     ranks: tuple[str, ...] = ()
     rank_stabilized: bool = False
+    dora: bool = False
 
     def __post_init__(self):
         if self.rank < 1:

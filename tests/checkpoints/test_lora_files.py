@@ -180,7 +180,11 @@ def test_patch_embedding(tmp_path):
             "replaces a weight instead of adding",
         ),
         ({"diffusion_model.patch_embedding.reshape_weight": (5,)}, "another number of input channels"),
-        ({"blocks.0.self_attn.q.dora_scale": (60,)}, "DoRA"),
+        ({"blocks.0.self_attn.q.dora_scale": (60, 1)}, "q.dora_scale lacks its other half"),
+        (
+            {"blocks.0.self_attn.k.dora_scale": (1, 60)},
+            r"dora_scale \[1, 60\] has no length for each of 60 outputs",
+        ),
         ({"lora_unet_blocks_0_self_attn_q.hada_w1_a": (60, 2)}, "LoHa, LoKr or OFT"),
         (
             {"transformer_2.blocks.0.attn1.to_q.lora_A.weight": (2, 60)},

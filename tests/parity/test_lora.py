@@ -105,3 +105,54 @@ def test_their_file_here(folder, pipe, tmp_path):
     inputs = tiny.dit_inputs()
     out = ours.jit(DiT(ours.config(folder).dit).apply)(merged, inputs["z"], inputs["tau"], inputs["text"])
     assert np.abs(theirs - out).max() <= 2e-5
+
+
+def merged_velocity(folder, tree) -> np.ndarray:
+    inputs = tiny.dit_inputs()
+    params = {"params": lora.merge_adapter(ours.params(folder, "dit"), tree, 1.0)}
+    return np.asarray(
+        ours.jit(DiT(ours.config(folder).dit).apply)(params, inputs["z"], inputs["tau"], inputs["text"])
+    )
+
+
+def test_a_dora_is_that_of_peft_both_ways(folder, pipe, tmp_path):
+    """As files of either side, merged and on the low-rank path that training takes, with their magnitudes moved."""
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=6,
+        target_modules=["to_q", "to_v", "net.0.proj"],
+        init_lora_weights=False,
+        use_dora=True,
+    )
+    pipe.transformer.add_adapter(config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in pipe.transformer.named_parameters():
+            if "lora_magnitude_vector" in name:
+                parameter.mul_(1 + 0.2 * torch.randn_like(parameter))
+    from diffusers.training_utils import _collate_lora_metadata
+
+    pipe.save_lora_weights(
+        tmp_path, transformer_lora_layers=peft.get_peft_model_state_dict(pipe.transformer),
+        **_collate_lora_metadata({"transformer": pipe.transformer}),
+    )  # fmt: skip
+    tree = lora_files.load_lora(tmp_path / "pytorch_lora_weights.safetensors", tiny.config()).lora
+    assert tree["blocks"]["self_attn"]["q"].keys() == {"a", "b", "magnitude"}
+    theirs, base = their_velocity(pipe.transformer), our_velocity(folder, None)
+    assert np.abs(theirs - base).max() > 0.05
+    assert np.abs(theirs - merged_velocity(folder, tree)).max() <= 2e-5
+    trained = lora.with_magnitude_changes(tree, ours.params(folder, "dit"))
+    assert np.abs(theirs - our_velocity(folder, trained)).max() <= 2e-5
+    pipe.delete_adapters("default")
+    for style in ("diffusers", "original"):
+        path = tmp_path / style / "lora.safetensors"
+        path.parent.mkdir()
+        lora_files.save_lora(path, tree, tiny.config(), style=style, dtype="float32")
+        again = lora_files.load_lora(path, tiny.config()).lora
+        flat, expected = (flax.traverse_util.flatten_dict(x, sep="/") for x in (again, tree))
+        assert flat.keys() == expected.keys()
+        for name, leaf in flat.items():
+            np.testing.assert_array_equal(leaf, expected[name])
+    pipe.load_lora_weights(tmp_path / "diffusers", weight_name="lora.safetensors", adapter_name="edit")
+    pipe.transformer.float()
+    assert np.abs(their_velocity(pipe.transformer) - theirs).max() <= 2e-5

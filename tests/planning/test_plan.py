@@ -15,7 +15,7 @@ from v2v.cli import main
 from v2v.cli.plan import format_plan
 from v2v.config import MeshConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
-from v2v.planning import chips, compile, programs, report, search, traffic
+from v2v.planning import chips, compile, programs, report, search, traffic, train_memory
 from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.programs import PlanSetting, Program
 from v2v.runtime import sharding
@@ -162,6 +162,34 @@ def test_the_search_stops_at_the_first_that_fits_and_says_what_it_tried(monkeypa
     assert row.seconds == pytest.approx(4e14 / (0.5 * 197e12), rel=0.01)
     single_trial = search.search_settings(setting(), CHIP, jax.devices(), search=False)
     assert len(single_trial) == 1 and not single_trial[0].cost.fits
+
+
+def test_memory_that_is_left_over_is_used(monkeypatch):
+    """Of what fits by its shapes the fastest is compiled, and taken if the compiler agrees."""
+    fits = {"none": False, "dots": False, "outputs": True, "full": True}
+    predicted = {"none": 40, "dots": 12, "outputs": 10}
+    tried = []
+
+    def cost(s, chip, devices):
+        tried.append(s.model.dit.remat)
+        return ProgramCost(GIB, GIB, 2 * GIB, fits[tried[-1]], 4e14)
+
+    def estimate(s, platform, devices):
+        return train_memory.StepMemory(int(predicted.get(s.model.dit.remat, 1) * GIB), 0, 0, 0, 0, 0)
+
+    monkeypatch.setattr(search, "_measure_cost", cost)
+    monkeypatch.setattr(search, "estimate_memory", estimate)
+    asked = setting()
+    asked = dataclasses.replace(
+        asked, model=dataclasses.replace(asked.model, dit=dataclasses.replace(asked.model.dit, remat="full"))
+    )
+    trials = search.search_settings(asked, CHIP, jax.devices())
+    assert tried == ["full", "dots", "outputs"]
+    assert [(t.setting.model.dit.remat, t.cost.fits) for t in trials] == [("full", True), ("outputs", True)]
+    tried.clear()
+    fits["outputs"] = False
+    assert len(search.search_settings(asked, CHIP, jax.devices())) == 1  # as asked
+    assert len(search.search_settings(asked, CHIP, jax.devices(), search=False)) == 1
 
 
 def test_a_long_compilation_is_reported():

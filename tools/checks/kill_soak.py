@@ -5,7 +5,7 @@
 Every leg runs on another layout, of 1, 2 or 4 devices in 1, 2 or 4 processes, until it is killed at a random moment, by SIGKILL, by SIGTERM
 (which has to save and end with code 0) or, one time in five, with its newest checkpoint damaged afterwards. Other layouts add up gradients in another
 order, so the weights are compared with a tolerance; resume.py compares bit for bit on one device. Prints a line of JSON: kills by kind, the largest
-relative difference of a loss, and whether the log holds every step once; exit code 1 where something is wrong. A soak that was
+relative difference of a loss, and whether the log holds every step once; exit code 1 where something is wrong, also where SIGTERM is not obeyed. A soak that was
 interrupted goes on when it is run again: DIR/kills.jsonl tells of every kill.
 """
 
@@ -30,6 +30,8 @@ from tools.checks import resume
 LAYOUTS = ((1, 1), (2, 1), (4, 1), (1, 2), (2, 2), (1, 4))
 # Largest relative difference of a loss that another order of sums explains, over the whole run.
 TOLERANCE = 1e-4
+# Steps that may follow SIGTERM: these take a tenth of a second, and a second passes until several processes have heard of it.
+OBEYED_WITHIN = 40
 # Seconds that a leg may take before it counts as hanging.
 TIME_LIMIT = 900.0
 
@@ -108,6 +110,7 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
             if done:
                 break
             time.sleep(0.01)
+        begun = len(read_rows(log))
         number_of_signal = signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL
         for leg in legs:
             if leg.poll() is None:
@@ -121,6 +124,8 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
         if kind == "damage" and not damage_newest(checkpoints, rng):
             kind = "SIGKILL"
         rows = read_rows(log)
+        if kind == "SIGTERM" and len(rows) - begun > OBEYED_WITHIN:
+            faults.append(f"kill {number + 1}: {len(rows) - begun} steps followed SIGTERM")
         with history.open("a") as file:
             line = {"kind": kind, "layout": f"{layout[0]}x{layout[1]}", "faults": faults}
             file.write(json.dumps(line) + "\n")
@@ -135,6 +140,8 @@ def soak(folder: Path, kills: int, steps: int, seed: int) -> dict:
     counts = Counter(line["kind"] for line in lines)
     layouts = Counter(line["layout"] for line in lines)
     faults = [fault for line in lines for fault in line["faults"]]
+    if len(lines) < kills:
+        faults.append(f"the run was over after {len(lines)} of {kills} kills")
     if any(codes):
         faults.append(f"the last leg ended with {codes}: {errors[-300:]}")
     straight, killed = read_rows(folder / "straight" / "log.jsonl"), read_rows(log)

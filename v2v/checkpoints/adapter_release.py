@@ -123,7 +123,7 @@ def format_card(other: str, sampling: SamplingConfig, config: ModelConfig, facts
     rows = [
         ("base model", f"{facts.base} ({base_licence})" + (f", {facts.transformer}-noise transformer" if facts.transformer else "")),
         ("steps", str(facts.steps)),
-        ("rank", str(facts.lora.rank) + (f"; {', '.join(facts.lora.ranks)}" if facts.lora.ranks else "")),
+        ("rank", str(facts.lora.rank) + (f"; {', '.join(facts.lora.ranks)}" if facts.lora.ranks else "") + ("; DoRA" if facts.lora.dora else "")),
         ("scale", f"{facts.lora.scale:g}, {scale}"),
         ("layers", f"`{facts.lora.targets}`"),
         ("conditions", f"layout {config.condition.layout}, positions {config.condition.rope}, mask {config.condition.mask}"),

@@ -51,7 +51,7 @@ class Adapter:
     """An adapter as trees of host or device arrays, checked against a model.
 
     Attributes:
-      lora: low-rank updates, {path: {"a", "b"}}.
+      lora: low-rank updates, {path: {"a", "b"}}, of a DoRA with "magnitude".
       scale: alpha/r where it is not folded into b.
       delta: full updates by parameter path.
       embed: patch embeddings of the conditions; an adapter with them replaces the model's own editing adapter.
@@ -205,6 +205,11 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
     """
     if not parts:
         return None
+    doras = [adapter for adapter, _ in parts if lora.is_dora(adapter.lora)]
+    if doras and (len(parts) > 1 or parts[0][1] != 1):
+        raise InputError(
+            "adapters: a DoRA sets the length of weights, so it can't be written as one with other adapters or at another strength than 1; write each alone"
+        )
     low_rank = lora.combine_adapters([(adapter.lora, weight * adapter.scale) for adapter, weight in parts])
     full: dict[str, np.ndarray] = {}
     for adapter, weight in parts:

@@ -9,6 +9,9 @@ A low-rank update of a linear layer is stored as A [r, i] and B [o, r], under a 
     VideoX-Fun               lora_unet__blocks_0_…                                         alpha always
     others                   dit.…, lora_transformer_…; .lora.down for .lora_down (diffusers before 0.20), .lora_alpha (FastVideo)
 
+DoRA's magnitude, a length for each output, is beside the factors, as NAME.lora_magnitude_vector [o] (PEFT, diffusers) or NAME.dora_scale [o, 1]
+(ComfyUI and those that follow it). The reading is of lengths over inputs alone, the usual ones.
+
 Tools that subtract one checkpoint from another store full updates of everything that is no matrix beside the factors:
     NAME.diff         added to NAME.weight (gains of norms, the patch convolution), or to NAME itself (modulation tables)
     NAME.diff_b       added to NAME.bias
@@ -62,12 +65,12 @@ MOST_REPETITIONS, MOST_GROUPS, LONGEST_PATTERN = 3, 5, 1000
 _FACTOR = re.compile(
     r"\.(?:lora[_.](?P<half>A|B|down|up)(?:\.(?!weight$)[\w-]+)?\.weight|(?P<alpha>alpha|lora_alpha))$"
 )
+_MAGNITUDE = re.compile(r"\.(?:lora_magnitude_vector(?:\.(?!weight$)[\w-]+)?(?:\.weight)?|dora_scale)$")
 _BIAS = re.compile(r"\.lora_(?:B|up)(?:\.[\w-]+)?\.bias$")
 # Why keys of a known kind cannot be read; the first match counts.
 REFUSAL_REASONS = (
     (r"\.set_weight$", "replaces a weight instead of adding to it; use the full checkpoint"),
     (r"\.reshape_weight$", "widens a weight for another number of input channels; use the checkpoint it makes, in_channels and all"),
-    (r"dora|magnitude", "DoRA; merge it into a checkpoint with the tool that made it"),
     (r"\.(hada|lokr|oft|boft|glora)_|\.oft_", "LoHa, LoKr or OFT, which are no low-rank updates; extract a LoRA"),
     (r"vace|\.k_img|\.v_img|\.add_[kv]_proj|img_emb|control_adapter|motion_", "of a VACE, control or image-to-video backbone"),
     (r"lora_te|text_encoder|text_model", "of the text encoder; this package adapts the transformer alone"),
@@ -80,7 +83,8 @@ class LoraUpdates:
     """Updates of the transformer read from a LoRA file, float32.
 
     Attributes:
-      lora: low-rank updates, a tree {path: {"a": [L, i, r], "b": [L, r, o]}} without L for layers outside the blocks.
+      lora: low-rank updates, a tree {path: {"a": [L, i, r], "b": [L, r, o]}} without L for layers outside the blocks; of a DoRA with
+        "magnitude" [L, o], 0 for blocks that have none.
       delta: full updates, a tree {path: [L, ...]}; None where the file has none.
     """
 
@@ -106,6 +110,7 @@ def load_lora(
     keys = _assign_keys(files, config)
     _check_width(path, files, config)
     low_rank, scales = _read_factors(files, keys, config)
+    magnitudes = _read_magnitudes(files, keys, config)
     for key, target in keys.full.items():
         shape = files.slots[key].shape
         if shape != target.shape and not _is_of_noise_channels(target.path, shape, config):
@@ -116,7 +121,7 @@ def load_lora(
         raise InputError(
             f"{path}: not a LoRA for {config.name}: {'; '.join(_shorten(keys.problems))}; export it for this model without extra keys"
         )
-    stacked = _stack_blocks(low_rank, config.dit.layers)
+    stacked = _stack_blocks(low_rank, magnitudes, config.dit.layers)
     if not keys.full:
         return LoraUpdates(stacked)
     updates: dict[name_mapping.TensorMapping, np.ndarray] = {}
@@ -128,6 +133,11 @@ def load_lora(
             x = np.concatenate([x, np.zeros_like(x)], 1)
         updates[target] = updates.get(target, np.float32(0)) + x * scale
     return LoraUpdates(stacked, stack_full_updates(updates, config))
+
+
+def is_magnitude(key: str) -> bool:
+    """Return whether a key is that of a DoRA's magnitude."""
+    return bool(_MAGNITUDE.search(key))
 
 
 def holds_both_transformers(files: TensorFiles) -> bool:
@@ -167,7 +177,7 @@ class _AssignedKeys:
     """The keys of a file by the parameters that they belong to.
 
     Attributes:
-      factors: keys of "a", "b" and "alpha" by module.
+      factors: keys of "a", "b", "alpha" and "magnitude" by module.
       full: targets of full updates by key.
       problems: descriptions of keys and shapes that do not fit.
     """
@@ -182,7 +192,8 @@ def _assign_keys(files: TensorFiles, config: ModelConfig) -> _AssignedKeys:
     modules, full_update_targets = _map_modules(config), map_full_updates(config)
     keys = _AssignedKeys({}, {}, [])
     for key in files.slots:
-        match, bias = _FACTOR.search(key), _BIAS.search(key)
+        magnitude = _MAGNITUDE.search(key)
+        match, bias = magnitude or _FACTOR.search(key), _BIAS.search(key)
         module = match and modules.get(_strip_prefixes(key[: match.start()]))
         target = full_update_targets.get(
             _strip_prefixes(key[: bias.start()]) + ".diff_b" if bias else _strip_prefixes(key)
@@ -192,7 +203,8 @@ def _assign_keys(files: TensorFiles, config: ModelConfig) -> _AssignedKeys:
         elif not match or not module:
             keys.problems.append(f"{key} matches no parameter{_refusal_reason(key)}")
         else:
-            half = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}[match["half"]]
+            halves = {"A": "a", "down": "a", "B": "b", "up": "b", None: "alpha"}
+            half = "magnitude" if magnitude else halves[match["half"]]
             if half in keys.factors.setdefault(module, {}):
                 keys.problems.append(f"{key} is given twice")
             keys.factors[module][half] = key
@@ -241,6 +253,25 @@ def _read_factors(
             b = files.read(halves["b"]).astype(np.float32).reshape(d_out, -1)
             low_rank[module] = a.T, b.T * scales[module]
     return low_rank, scales
+
+
+def _read_magnitudes(
+    files: TensorFiles, keys: _AssignedKeys, config: ModelConfig
+) -> dict[Module, np.ndarray]:
+    """Read the magnitudes [o] of a DoRA by module; add what does not fit to `keys.problems`."""
+    kernels = wan.parameter_shapes("dit", config)
+    magnitudes: dict[Module, np.ndarray] = {}
+    for module, halves in keys.factors.items():
+        if (key := halves.get("magnitude")) is None:
+            continue
+        shape, d_out = files.slots[key].shape, kernels[f"{module[0]}/kernel"][-1]
+        # [o], [o, 1, ...], and PEFT's of convolutions [1, o, 1, ...]; [1, i] are lengths over outputs.
+        is_of_outputs = shape[:1] == (d_out,) or (len(shape) > 2 and shape[1] == d_out)
+        if not is_of_outputs or math.prod(shape) != d_out:
+            keys.problems.append(f"{key} {list(shape)} has no length for each of {d_out} outputs")
+        elif not keys.problems:
+            magnitudes[module] = files.read(key).astype(np.float32).reshape(-1)
+    return magnitudes
 
 
 def save_lora(
@@ -293,8 +324,16 @@ def save_lora(
                 y = y.reshape(*y.shape, 1, 1, 1)
             tensors[f"{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(x).astype(kind)
             tensors[f"{prefix}{name}.lora_B.weight"] = np.ascontiguousarray(y).astype(kind)
+            if (magnitude := flat.get(f"{module}/magnitude")) is not None:
+                length = np.asarray(magnitude if layer is None else magnitude[layer], np.float32)
+                if style == "original":
+                    tensors[f"{prefix}{name}.dora_scale"] = length[:, None]
+                else:
+                    shape = (1, -1, 1, 1, 1) if module == "patch_embedding" else (-1,)
+                    tensors[f"{prefix}{name}.lora_magnitude_vector"] = length.reshape(shape)
             ranks[name] = x.shape[0]
-    entries = (_build_metadata(ranks) if style == "diffusers" else {}) | (metadata or {})
+    is_dora = any(path.endswith("/magnitude") for path in flat)
+    entries = (_build_metadata(ranks, is_dora) if style == "diffusers" else {}) | (metadata or {})
     safetensors_file.write_safetensors(path, tensors, entries or None)
 
 
@@ -479,24 +518,29 @@ def _parse_alpha(path: Path, name: str, value: Any) -> float:
     return float(value)
 
 
-def _build_metadata(ranks: dict[str, int]) -> dict[str, str]:
+def _build_metadata(ranks: dict[str, int], is_dora: bool) -> dict[str, str]:
     """Build the header entry from which diffusers restores an adapter: the commonest rank, and the modules that differ."""
     r = max(set(ranks.values()), key=list(ranks.values()).count, default=1)
     exceptions = {name: n for name, n in ranks.items() if n != r}
     config = {
         "r": r, "lora_alpha": r, "target_modules": sorted(ranks), "rank_pattern": exceptions, "alpha_pattern": exceptions, "bias": "none",
-        "lora_dropout": 0.0, "use_dora": False, "use_rslora": False, "peft_type": "LORA",
+        "lora_dropout": 0.0, "use_dora": is_dora, "use_rslora": False, "peft_type": "LORA",
     }  # fmt: skip
     return {METADATA_KEY: json.dumps({f"transformer.{k}": v for k, v in config.items()}, sort_keys=True)}
 
 
-def _stack_blocks(updates: dict[Module, tuple[np.ndarray, np.ndarray]], layers: int) -> dict:
+def _stack_blocks(
+    updates: dict[Module, tuple[np.ndarray, np.ndarray]], magnitudes: dict[Module, np.ndarray], layers: int
+) -> dict:
     """Stack blocks along the scanned axis: zeros where a block has no update, ranks padded to the layer's largest."""
     out = {}
     for module in sorted({m for m, _ in updates}):
         members = {layer: ab for (m, layer), ab in updates.items() if m == module}
+        lengths = {layer: length for (m, layer), length in magnitudes.items() if m == module}
         if None in members:
             out[f"{module}/a"], out[f"{module}/b"] = members[None]
+            if lengths:
+                out[f"{module}/magnitude"] = lengths[None]
             continue
         r = max(a.shape[1] for a, _ in members.values())
         first_a, first_b = next(iter(members.values()))
@@ -504,6 +548,10 @@ def _stack_blocks(updates: dict[Module, tuple[np.ndarray, np.ndarray]], layers: 
         b = np.zeros((layers, r, first_b.shape[1]), np.float32)
         for layer, (x, y) in members.items():
             a[layer, :, : x.shape[1]], b[layer, : y.shape[0]] = x, y
+        if lengths:
+            out[f"{module}/magnitude"] = np.zeros((layers, first_b.shape[1]), np.float32)
+            for layer, length in lengths.items():
+                out[f"{module}/magnitude"][layer] = length
         out[f"{module}/a"], out[f"{module}/b"] = a, b
     return unflatten_tree(out)
 

@@ -31,7 +31,7 @@ SCALE_SUFFIX = ":scale"
 def save_parameters(
     path: str | Path, tree: dict, metadata: dict[str, str] | None = None, int8: bool = False
 ) -> None:
-    """Write a nested dict of arrays as float16 under a temporary name, then rename it.
+    """Write a nested dict of arrays as float16, magnitudes of a DoRA as float32, under a temporary name, then rename it.
 
     Args:
       path: the safetensors file to write.
@@ -48,7 +48,8 @@ def save_parameters(
         if int8 and leaf.ndim >= 2 and leaf.size >= 4096:
             tensors[name], tensors[name + SCALE_SUFFIX] = _quantize(leaf, name)
         else:
-            tensors[name] = leaf.astype(np.float16)
+            # What a DoRA changes of a length is small beside it.
+            tensors[name] = leaf.astype(np.float32 if name.endswith("/magnitude") else np.float16)
     bad = [name for name, leaf in tensors.items() if not np.isfinite(leaf).all()]
     if bad:
         raise ValueError(f"{path}: not finite as float16: {', '.join(bad)}")
@@ -118,7 +119,7 @@ LATER_FIELDS = {
     configs.ModelConfig: ("fps",),
     configs.DiTConfig: ("frame_times",),
     configs.VAEConfig: ("residual",),
-    configs.LoRAConfig: ("ranks", "rank_stabilized"),
+    configs.LoRAConfig: ("ranks", "rank_stabilized", "dora"),
     configs.ConditionConfig: ("reference", "context"),
     configs.FlowConfig: (
         "shift_tokens",

@@ -10,6 +10,7 @@ says so (pipeline/memory_plan.py), and only the latest version of the transforme
 `check` finds NaN in the parts that are needed last before any work has been done.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -418,21 +419,30 @@ def merge_adapters(tree: dict, adapters: WeightedAdapters, donate: bool = False)
     """Add adapters to parameters on the device; `donate` reuses the tree's memory.
 
     Several adapters are concatenated along the rank: they are added and rounded once, by one compiled program for any weights and
-    nearly any ranks.
+    nearly any ranks. DoRAs follow one by one, each of what the others made of the weights.
     """
     merge = _merge_in_place if donate else _merge
-    if len(adapters) == 1:
-        ((adapter, weight),) = adapters
+    plain, doras = split_doras(adapters)
+    if len(plain) == 1:
+        ((adapter, weight),) = plain
         tree = merge(tree, adapter.lora, weight * adapter.scale)
-    elif adapters:
+    elif plain:
         low_rank = lora.combine_adapters(
-            [(a.lora, weight * a.scale) for a, weight in adapters], multiple=RANK_MULTIPLE
+            [(a.lora, weight * a.scale) for a, weight in plain], multiple=RANK_MULTIPLE
         )
         tree = merge(tree, low_rank, 1.0)
+    for adapter, weight in doras:
+        tree = merge(tree, adapter.lora, adapter.scale, weight)
     for adapter, weight in adapters:
         if adapter.delta is not None:
             tree = (_add_in_place if donate else _add)(tree, adapter.delta, weight)
     return tree
+
+
+def split_doras(adapters: WeightedAdapters) -> tuple[WeightedAdapters, WeightedAdapters]:
+    """Return the adapters that add to weights, and those that set their lengths too, which are merged after them."""
+    doras = tuple(pair for pair in adapters if lora.is_dora(pair[0].lora))
+    return tuple(pair for pair in adapters if pair not in doras), doras
 
 
 def _convert_weights(
@@ -507,7 +517,7 @@ class _HostAdapter:
       low_rank: matrices a and b by path.
       full: full updates by path.
       scale: factor of the low-rank updates.
-      weight: factor of the full updates.
+      weight: factor of the full updates, and strength of a DoRA.
     """
 
     low_rank: dict[str, np.ndarray]
@@ -522,10 +532,10 @@ def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
         _HostAdapter(
             {path: np.asarray(x) for path, x in flatten_tree(adapter.lora).items()},
             {path: np.asarray(x) for path, x in flatten_tree(adapter.delta or {}).items()},
-            np.float32(weight * adapter.scale),
+            np.float32(adapter.scale if lora.is_dora(adapter.lora) else weight * adapter.scale),
             np.float32(weight),
         )
-        for adapter, weight in adapters
+        for adapter, weight in itertools.chain(*split_doras(adapters))
     ]
 
     def update(path: str, layer: int | None, x: np.ndarray) -> np.ndarray:
@@ -533,7 +543,14 @@ def build_adapter_update(adapters: WeightedAdapters) -> wan.TensorUpdate:
         for part in host_adapters:
             if module != path and f"{module}/a" in part.low_rank:
                 a, b = (part.low_rank[f"{module}/{half}"][index] for half in "ab")
-                x = x.astype(np.float32) + a @ (b * part.scale)
+                x = x.astype(np.float32)
+                magnitude = part.low_rank.get(f"{module}/magnitude")
+                directed = x + a @ (b * part.scale)
+                x = (
+                    directed
+                    if magnitude is None
+                    else lora.apply_magnitude(x, directed, magnitude[index], part.weight)
+                )
             if path in part.full:
                 x = x.astype(np.float32) + part.weight * part.full[path][index]
         return x

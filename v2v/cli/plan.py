@@ -158,6 +158,7 @@ def format_plan(plan: Plan) -> str:
         setting,
         f"a chip  arguments {trial.arguments_gib:.3g} GiB  temporaries {temporaries}  peak {trial.peak_gib:.3g} of "
         f"{plan.hbm_gib:.3g} GiB  {'fits' if trial.fits else 'DOES NOT FIT'}",
+        *_format_held(trial),
         f"        {trial.tflop:,.4g} TFLOP a {unit}, {trial.tflop_model:,.4g} without what is recomputed",
         f"        sends {sum(trial.sent_gb.values()):.3g} GB ({sent_text})",
         f"{unit}    {trial.seconds:.3g} s at {100 * trial.utilisation:.0f} % of the chip's rate (links alone "
@@ -183,6 +184,15 @@ def format_plan(plan: Plan) -> str:
     if not trial.fits:
         lines.append("nothing tried fits: a larger topology, a smaller clip or a lower rank is needed")
     return "\n".join(lines)
+
+
+def _format_held(trial: TrialReport) -> list[str]:
+    """Return what the arguments of a training step are, in a line; none for a sampler."""
+    if trial.weights_gib is None or trial.state_gib is None:
+        return []
+    return [
+        f"        of the arguments {trial.weights_gib:.3g} GiB are frozen weights, {trial.state_gib:.3g} what is trained, with moments and average"
+    ]
 
 
 def _format_trial(trial: TrialReport) -> str:

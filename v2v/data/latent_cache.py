@@ -11,18 +11,20 @@ weights; latents of another autoencoder are refused.
 
 A mask may also cover whole frames and only say *when* an edit happens. Short clips have few such masks: `time_masks.npy` holds all
 of them, [T+1, T+1, t, y, x, c]. For clips of more than `MAX_TABLE_FRAMES` frames it holds the mask of the whole clip only,
-[1, 1, t, y, x, c], and each record stores its own.
+[1, 1, t, y, x, c], and each record stores its own, of which each span is encoded once.
 """
 
 import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, TypeVar, cast
 
 import jax
 import numpy as np
@@ -43,9 +45,13 @@ COMPRESSED = ("mask", "when")
 COMPRESSION = 1
 # Recipe of records written before recipes were stored.
 UNKNOWN_RECIPE = "unknown"
+_ARRAY_HEADER = re.compile(
+    rb"\{'descr': '(?P<type>[<>|=]?[bfiuU]\d+)', 'fortran_order': (?P<order>True|False), 'shape': \((?P<shape>[\d, ]*)\), \}\s*"
+)
 # Longest clip, in frames, for which the masks of all spans are stored in one table.
 MAX_TABLE_FRAMES = 16
 
+Key = TypeVar("Key")
 # uint8 [b, T, H, W, 3] to latents [b, t, y, x, c], a NumPy or JAX array.
 EncodeClips = Callable[[np.ndarray], Any]
 # Sentences to one embedding [m, w] each, without padding.
@@ -72,6 +78,30 @@ class LatentEncoder:
     embed: EmbedSentences | None = None
     batch: int = 32
     embed_pair: EmbedPair | None = None
+
+
+class SpanLatents:
+    """Latents of masks that cover the frames [start, end) of long clips, which depend on nothing else; compressed, as they are alike everywhere.
+
+    All spans of 81 frames at 480p take about a tenth of a GB.
+    """
+
+    def __init__(self):
+        self._packed: dict[tuple[int, ...], bytes] = {}
+        self._shape: tuple[int, ...] = ()
+
+    def missing(self, spans: Iterable[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+        """Return the spans of clips of so many frames that aren't known yet, each once."""
+        return [span for span in dict.fromkeys(spans) if (*span, frames) not in self._packed]
+
+    def add(self, span: tuple[int, int], frames: int, latents: np.ndarray) -> None:
+        """Add the latents of a span, float16 [t, y, x, c]."""
+        self._shape = latents.shape
+        self._packed[(*span, frames)] = zlib.compress(np.ascontiguousarray(latents).tobytes(), COMPRESSION)
+
+    def get(self, span: tuple[int, int], frames: int) -> np.ndarray:
+        """Return the latents of a span."""
+        return np.frombuffer(zlib.decompress(self._packed[(*span, frames)]), np.float16).reshape(self._shape)
 
 
 class LatentRecord(TypedDict):
@@ -177,14 +207,14 @@ def write_latents(
             progress(len(shard_indices))
         else:
             missing.append((name, shard_indices))
-    shards_at_once = max(1, PREPARED // shard)
+    shards_at_once, spans = max(1, PREPARED // shard), SpanLatents()
     for k, (name, shard_indices) in enumerate(missing):
         if k % shards_at_once == 0:
             prepare([i for _, of_shard in missing[k : k + shards_at_once] for i in of_shard])
         with ShardWriter(name, shard_indices) as writer:
             progress(writer.count)
             for batch in _read_ahead(shard_indices[writer.count :], read_pair, encoder.batch):
-                records = _encode([pair for _, pair in batch], encoder, [i for i, _ in batch])
+                records = _encode([pair for _, pair in batch], encoder, [i for i, _ in batch], spans)
                 for (i, pair), record in zip(batch, records, strict=True):
                     writer.write(record, _build_facts(i, pair))
                 progress(len(batch))
@@ -209,14 +239,38 @@ def _read_ahead(
 
 def unpack_record(record: bytes) -> LatentRecord:
     """Return the arrays of one record."""
-    with np.load(io.BytesIO(record), allow_pickle=False) as f:
-        return cast(LatentRecord, {key: f[key] for key in f.files})
+    with zipfile.ZipFile(io.BytesIO(record)) as archive:
+        names = archive.namelist()
+        return cast(
+            LatentRecord, {name.removesuffix(".npy"): parse_array(archive.read(name)) for name in names}
+        )
 
 
 def unpack_text(record: bytes) -> RecordText:
     """Return the texts of one record, without reading its arrays."""
-    with np.load(io.BytesIO(record), allow_pickle=False) as f:
-        return json.loads(str(f["text"]))
+    with zipfile.ZipFile(io.BytesIO(record)) as archive:
+        return json.loads(str(parse_array(archive.read("text.npy"))))
+
+
+def parse_array(data: bytes) -> np.ndarray:
+    """Return the array of a file in NumPy's format.
+
+    NumPy reads the header as an expression of Python, which in Python 3.11 now and then fails in threads that do so at the same time
+    ("SystemError: AST constructor recursion depth mismatch"), and loaders read in threads.
+
+    Raises:
+      ValueError: another file, or an array of anything but numbers and text.
+    """
+    begin = 10 if data[6:7] == b"\x01" else 12
+    end = begin + int.from_bytes(data[8:begin], "little")
+    match = _ARRAY_HEADER.fullmatch(data[begin:end])
+    if data[:6] != b"\x93NUMPY" or match is None:
+        raise ValueError(f"expected an array in NumPy's format, got {data[:64]!r}")
+    shape = tuple(int(n) for n in match["shape"].split(b",") if n.strip())
+    order = "F" if match["order"] == b"True" else "C"
+    return (
+        np.frombuffer(data, np.dtype(match["type"].decode()), offset=end).reshape(shape, order=order).copy()
+    )
 
 
 def read_texts(paths: list[str]) -> Iterator[RecordText]:
@@ -271,10 +325,10 @@ def _read_facts_of_records(path: Path) -> list[dict[str, Any]]:
     """Read the facts of a shard's records from the records themselves."""
     reader, out = ArrayRecordReader(str(path)), []
     for i in range(reader.num_records()):  # one at a time: a shard may be many GB
-        with np.load(io.BytesIO(reader.read([i])[0]), allow_pickle=False) as f:
-            text = json.loads(str(f["text"]))
-            out.append({key: text[key] for key in ("edit", "recipe") if key in text})
-            out[-1]["reference"] = bool(f["reference"].size)
+        record = unpack_record(reader.read([i])[0])
+        text = json.loads(str(record["text"]))
+        out.append({key: text[key] for key in ("edit", "recipe") if key in text})
+        out[-1]["reference"] = bool(record["reference"].size)
     reader.close()
     return out
 
@@ -311,11 +365,13 @@ def tree_hash(params: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int]) -> Iterable[bytes]:
+def _encode(
+    pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int], spans: SpanLatents
+) -> Iterable[bytes]:
     """Encode at most `encoder.batch` pairs; return the bytes of their records."""
 
-    def encode_clips(clips: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """Encode clips by the number of their pair, padded to one shape that is compiled once."""
+    def encode_clips(clips: dict[Key, np.ndarray]) -> dict[Key, np.ndarray]:
+        """Encode clips by a key, such as the number of their pair, padded to one shape that is compiled once."""
         if not clips:
             return {}
         arrays = list(clips.values())
@@ -332,13 +388,12 @@ def _encode(pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int]) -
             if pair.reference is not None
         }
     )
-    time_masks = encode_clips(
-        {
-            i: _time_mask(pair)
-            for i, pair in enumerate(pairs)
-            if len(pair.source) > MAX_TABLE_FRAMES and pair.active != (0, len(pair.source))
-        }
-    )
+    frames = len(pairs[0].source)
+    partial = [pair for pair in pairs if frames > MAX_TABLE_FRAMES and pair.active != (0, frames)]
+    by_span = {pair.active: pair for pair in partial}
+    unknown = {span: _time_mask(by_span[span]) for span in spans.missing(by_span, frames)}
+    for span, latents in encode_clips(unknown).items():
+        spans.add(span, frames, latents)
     empty = np.zeros((0,), np.float16)
     for i, pair in enumerate(pairs):
         text = {
@@ -355,7 +410,7 @@ def _encode(pairs: list[Pair], encoder: LatentEncoder, indices: Sequence[int]) -
             "text": np.asarray(json.dumps(text)),
         }
         if len(pair.source) > MAX_TABLE_FRAMES:
-            record["when"] = time_masks.get(i, empty)
+            record["when"] = spans.get(pair.active, frames) if pair.active in by_span else empty
         sentences, rows = [*pair.instructions, ""], None
         if encoder.embed_pair is not None:
             rows = encoder.embed_pair(indices[i], sentences)

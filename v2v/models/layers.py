@@ -6,7 +6,8 @@ A linear layer adds a low-rank path when the variable collection `lora` holds `a
 
 The second form costs one product of the weights' size instead of two of the tokens', and no pass over y. It needs float32: in bfloat16
 the sum W + a b would round away the small steps of an adapter. Its gradients are those of the first form. With b = 0 both equal the
-base bit for bit. The factor alpha/r is folded into `b` by `lora.scale_adapter` before the model runs, so no layer knows it.
+base bit for bit. The factor alpha/r is folded into `b` by `lora.scale_adapter` before the model runs, so no layer knows it. With
+`magnitude_change` [o] beside them the first form is multiplied by m / |W + a b| (DoRA, models/lora.py).
 
 Gradients of weights, dW = xᵀ dy, sum over rows. XLA's matrix product on CPUs reaches half its rate with factors in that layout, so
 there the transpose is made in memory first (`platform.transpose_in_memory`). Other platforms choose layouts themselves.
@@ -49,6 +50,7 @@ class Dense(nn.Module):
         lora = None
         if self.has_variable("lora", "a"):
             lora = [self.get_variable("lora", name) for name in ("a", "b")]
+        dora = self.get_variable("lora", "magnitude_change", None)
         with exact_products() if self.exact else nullcontext():
             if (small := quantized.find_kernel(self)) is not None:
                 y = small.multiply(x)
@@ -57,10 +59,13 @@ class Dense(nn.Module):
                 w = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
                 if lora is None:
                     y = matmul(x, w)
-                elif is_merging_cheaper(x, w):
+                elif dora is None and is_merging_cheaper(x, w):
                     y = merged_matmul(x, w, *lora)
                 else:
                     y = matmul(x, w) + low_rank_matmul(x, *lora)
+            if lora is not None and dora is not None:
+                weights = self.get_variable("params", "kernel") if small is None else small.dequantize()
+                y = y + (y.astype(jnp.float32) * relative_magnitude(weights, *lora, dora)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype)
 
@@ -113,6 +118,22 @@ def _low_rank_backward(residuals, dy):
 
 
 low_rank_matmul.defvjp(_low_rank_forward, _low_rank_backward)
+
+
+def relative_magnitude(
+    w: Float[Array, "i o"], a: Float[Array, "i r"], b: Float[Array, "r o"], change: Float[Array, "o"]
+) -> Float[Array, "o"]:
+    """Return m / |w + a b| - 1 for every output, where m = |w| + change; exactly 0 with b = 0 and no change.
+
+    Lengths count as constants. |w + a b|² is |w|² + d, and d is a thin sum that is 0 with b; |w| - |w + a b| is then -d / (|w| + |w + a b|), which
+    no rounding of either length disturbs.
+    """
+    w, a, b = (jax.lax.stop_gradient(x.astype(jnp.float32)) for x in (w, a, b))
+    with exact_products():
+        d = (b * (2 * (a.T @ w) + (a.T @ a) @ b)).sum(0)
+    squares = (w * w).sum(0)
+    base_length, length = jnp.sqrt(squares), jnp.sqrt(jnp.maximum(squares + d, 1e-30))
+    return (change - d / (base_length + length)) / length
 
 
 @jax.custom_vjp

@@ -319,6 +319,10 @@ class QuantizedKernel:
         """Return x times the weights, in the type of x."""
         return multiply(x, self.values, self.scale)
 
+    def dequantize(self) -> Float[Array, "i o"]:
+        """Return the weights, float32."""
+        return dequantize(self.values, self.scale)
+
 
 def find_kernel(module: nn.Module) -> QuantizedKernel | None:
     """Return a layer's kernel in few bits; None where it is in a floating-point type."""

@@ -7,7 +7,6 @@ Utilization refers to the executed operations, recomputed ones included; 0.4 is 
 
 import dataclasses
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 from v2v.config import ModelConfig
 from v2v.errors import InputError
 from v2v.models.conditioning import count_tokens, default_branches
-from v2v.planning import chips, search
+from v2v.planning import chips, search, train_memory
 from v2v.planning.chips import Chip
 from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.passes import count_pass_flops
@@ -50,6 +49,8 @@ class TrialReport:
       seconds: time of one call.
       hours: time of all steps.
       seconds_links: time of one call that the links alone would take.
+      weights_gib: of the arguments, weights that aren't trained; None for the sampler.
+      state_gib: of the arguments, trained weights with the optimizer's moments and their average; None for the sampler.
     """
 
     change: str
@@ -69,6 +70,8 @@ class TrialReport:
     seconds: float
     hours: float
     seconds_links: float
+    weights_gib: float | None = None
+    state_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -
     """Describe one trial: sizes in GiB and GB, times in seconds and hours."""
     s, cost = trial.setting, trial.cost
     mesh = {axis: n for axis, n in search.axis_sizes(s.mesh, devices).items() if n > 1}
+    memory = train_memory.estimate_memory(s, chip.platform, devices) if s.program == "train" else None
     return TrialReport(
         change=trial.change,
         mesh=mesh,
@@ -211,6 +215,8 @@ def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -
         seconds=_round(call_seconds(cost, chip, utilisation)),
         hours=_round(s.steps * call_seconds(cost, chip, utilisation) / 3600),
         seconds_links=_round(sum(cost.sent_bytes.values()) / chip.ici_rate),
+        weights_gib=None if memory is None else _round(memory.weights / GIB),
+        state_gib=None if memory is None else _round(memory.state / GIB),
     )
 
 
@@ -266,5 +272,4 @@ def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
 
 
 def _log_progress(line: str) -> None:
-    if sys.stderr.isatty():
-        logger.info("%s", line)
+    logger.info("%s", line)

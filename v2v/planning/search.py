@@ -1,5 +1,8 @@
 """The search for the first setting that fits, from the requested one to more and more economical ones.
 
+Where the requested one fits, memory that is left over is used: settings that recompute less are compiled, fastest first, as far as they fit by the
+shapes alone (train_memory.py), and the first that fits is the result.
+
 Each step keeps the changes of those before it: the next remat policy up to `full`; micro-batches down to one clip per chip; weights over all
 chips (data → fsdp); tokens over 2, 4, 8 chips (seq), which also lets one clip span several chips. Settings whose arguments alone
 are too large are skipped without compilation. A sampler has no remat; its batch is halved instead.
@@ -20,6 +23,7 @@ from v2v.planning import programs
 from v2v.planning.chips import Chip
 from v2v.planning.compile import ProgramCost
 from v2v.planning.programs import PlanSetting
+from v2v.planning.train_memory import estimate_memory
 
 # Presets without the host's memory, in the order of how much is recomputed.
 REMAT_POLICIES = ("none", "dots", "outputs", "full")
@@ -56,11 +60,11 @@ def search_settings(
       setting: the requested setting.
       chip: the kind of chip.
       devices: the devices to compile for.
-      search: try other settings when the requested one does not fit.
+      search: try other settings when the requested one does not fit, and faster ones when it does.
       progress: receives a line before each compilation, and every ten seconds of it.
 
     Returns:
-      all trials in order; only the last may fit.
+      all trials in order. The last fits if any does; of others only the requested one may fit.
 
     Raises:
       InputError: the requested setting is impossible on these devices; other impossible ones are skipped.
@@ -78,7 +82,24 @@ def search_settings(
         trials.append(Trial(change, candidate, cost))
         if cost.fits:
             break
+    if search and len(trials) == 1 and trials[0].cost.fits:
+        for change, candidate in iterate_faster(setting, chip, len(devices)):
+            progress(f"{change}: compiling")
+            with _reports(progress, change):
+                cost = _measure_cost(candidate, chip, devices)
+            if cost.fits:
+                return [*trials, Trial(change, candidate, cost)]
     return trials
+
+
+def iterate_faster(setting: PlanSetting, chip: Chip, devices: int) -> Iterator[tuple[str, PlanSetting]]:
+    """Yield (change, setting) of what recomputes less than a training step does and is predicted to fit, fastest first."""
+    if setting.program != "train" or setting.model.dit.remat not in REMAT_POLICIES:
+        return
+    for policy in REMAT_POLICIES[: REMAT_POLICIES.index(setting.model.dit.remat)]:
+        faster = _with_remat(setting, policy)
+        if estimate_memory(faster, chip.platform, devices).total <= chip.hbm:
+            yield f"remat {policy}, which fits too and recomputes less", faster
 
 
 def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, PlanSetting]]:

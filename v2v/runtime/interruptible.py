@@ -32,7 +32,8 @@ def run_interruptible(
 ) -> Result:
     """Return what a function returns; it runs in another thread, so that the main thread stays able to handle signals.
 
-    Elsewhere than in the main thread, and in a job of several processes, which all have to make the same calls, the function is called as it is.
+    Elsewhere than in the main thread the function is called as it is. In a job of several processes, which all have to make the same collective
+    calls, only a call without any may be given up.
 
     Args:
       function: reads and writes nothing that the caller changes after an exception.
@@ -41,7 +42,7 @@ def run_interruptible(
     Raises:
       AbandonedCallError: a stop was requested before the function returned.
     """
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+    if threading.current_thread() is not threading.main_thread():
         return function()
     results: list[Result] = []
     errors: list[BaseException] = []

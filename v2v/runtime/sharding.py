@@ -366,6 +366,9 @@ def parameter_dims(path: str, rank: int, rules: ShardingRules = PARAM_DIMS) -> t
         if kernel is None:
             return None
         return (*kernel[:-1], "r") if name == "a" else (*kernel[:-2], "r", kernel[-1])
+    if name in ("magnitude", "magnitude_change"):  # of a DoRA: one for each output
+        kernel = parameter_dims(path[: -len(name)] + "kernel", rank + 1, rules)
+        return kernel if kernel is None else (*kernel[:-2], kernel[-1])
     if name in ("moment", "moment_scale"):  # of an optimizer in 8 bits (train/stored_moments.py)
         parameter = parameter_dims(path[: -len(name) - 1], rank, rules)
         return parameter if parameter is None or name == "moment" else (*parameter[:-1], "-")

@@ -22,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 from v2v.checkpoints.orbax_tree import first_line, quiet_absl, tree_differences
 from v2v.data.batch import Resumable
 from v2v.errors import InputError, note
+from v2v.runtime.interruptible import run_interruptible
 from v2v.train import checksums
 
 State = TypeVar("State")
@@ -258,10 +259,11 @@ class _SaveErrors:
 
 
 def wait_for_processes(name: str, minutes: int = 60) -> None:
-    """Wait until every process of the job has called this; a single process does not wait.
+    """Wait until every process of the job has called this; a single process does not wait, and a signal ends the wait.
 
     Args:
       name: the same in every process, and different at every wait.
       minutes: time after which waiting fails.
     """
-    multihost.get_barrier_sync_fn()(key=name, timeout_ms=minutes * 60_000)
+    barrier = multihost.get_barrier_sync_fn()
+    run_interruptible(lambda: barrier(key=name, timeout_ms=minutes * 60_000))

@@ -29,6 +29,7 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.models.conditioning import count_tokens
 from v2v.runtime import sharding
+from v2v.runtime.interruptible import run_interruptible
 from v2v.train.config import Experiment
 
 
@@ -217,9 +218,9 @@ def batch_sizes(cfg: Experiment) -> dict[Size, int]:
 
 
 def wait_for_all(name: str) -> None:
-    """Wait until every process has called this with the same name."""
+    """Wait until every process has called this with the same name; a signal ends the wait."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        run_interruptible(functools.partial(multihost_utils.sync_global_devices, name))
 
 
 def _survey_fixed(

@@ -47,7 +47,15 @@ from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
 from v2v.train.encode_dataset import check_latents, encode_plan
 from v2v.train.objectives import Parameters
 from v2v.train.run_record import compare_run, record_run
-from v2v.train.stage import TrainingTask, check_dropped, check_held_out, fit_stage, log_info, to_host
+from v2v.train.stage import (
+    TrainingTask,
+    check_dropped,
+    check_held_out,
+    finish_adapter,
+    fit_stage,
+    log_info,
+    to_host,
+)
 from v2v.train.start_adapter import check_start, load_start
 from v2v.train.state import TrainState
 
@@ -77,6 +85,10 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         )
     _check_previews(cfg, workdir)
     check_held_out(cfg)
+    if cfg.model.lora.dora and cfg.weights_memory == "host":
+        raise InputError(
+            f"{cfg.name}: --model.lora.dora needs the lengths of the base's weights, which --weights-memory host keeps off the devices; leave one out"
+        )
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     compare_run(cfg, workdir)
     requested = cfg
@@ -113,17 +125,17 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         mask_code = cfg.model.condition.mask_code
         held_out = loader.held_out_batches(buckets, tokenizer, cfg.data, mask_code=mask_code)
         if cfg.trains == "lora":
-            save_best = functools.partial(_save_result, cfg, workdir / BEST_FILE)
+            save_best = functools.partial(_save_result, cfg, frozen, workdir / BEST_FILE)
     task = TrainingTask(objective, _init_trained(cfg, dit, published), data, frozen, held_out, save_best)
     hooks: list[loop.Hook] = []
     if cfg.snapshot_every and cfg.trains == "lora":
-        save = functools.partial(_save_result, cfg)
+        save = functools.partial(_save_result, cfg, frozen)
         hooks.append(callbacks.Snapshots(cfg.snapshot_every, workdir / "edit" / "snapshots", save))
     if cfg.log.preview_every:
-        hooks.append(_build_previews(cfg, published, tokenizer, plan, workdir))
+        hooks.append(_build_previews(cfg, published, tokenizer, plan, workdir, dit))
     state = fit_stage(cfg, cfg.edit, workdir / "edit", task, hooks=hooks, log_utilization=True)
     out = workdir / ("lora.safetensors" if cfg.trains == "lora" else "editor.safetensors")
-    _save_result(cfg, out, state, int(state.step))
+    _save_result(cfg, frozen, out, state, int(state.step))
     if cfg.trains == "lora":
         release = "" if "://" in str(workdir) else _write_release(cfg, plan, buckets, workdir, out)
         log_info(_format_result(cfg, plan, workdir, out) + release)
@@ -152,9 +164,9 @@ def share_clips(cfg: Experiment) -> Experiment:
     return cfg
 
 
-def _save_result(cfg: Experiment, out: Path, state: TrainState, step: int) -> None:
+def _save_result(cfg: Experiment, frozen: Parameters | None, out: Path, state: TrainState, step: int) -> None:
     """Write the weights of a state; called in all processes."""
-    result = to_host(state.result)
+    result = to_host(state.result if frozen is None else finish_adapter(state.result, frozen["dit"]))
     if jax.process_index() == 0:
         metadata = adapters.adapter_metadata(cfg.model, cfg.transformer or None) | {"steps": str(step)}
         # Written to a local folder first, because it may go to a bucket.
@@ -239,7 +251,12 @@ def _check_previews(cfg: Experiment, workdir: Path) -> None:
 
 
 def _build_previews(
-    cfg: Experiment, published: ModelFolder, tokenizer: Tokenizer, plan: DatasetPlan, workdir: Path
+    cfg: Experiment,
+    published: ModelFolder,
+    tokenizer: Tokenizer,
+    plan: DatasetPlan,
+    workdir: Path,
+    dit: Parameters,
 ) -> callbacks.Previews:
     """Return the hook that edits some pairs with the adapter of a step; the model is read again for it."""
     store = parameter_store.store_from_folder(published, cfg.model, weights_dtype=cfg.weights_dtype)
@@ -248,7 +265,8 @@ def _build_previews(
     settings = callbacks.preview_settings(cfg.log)
 
     def build_editor(adapter: Parameters, size: Size | None) -> EasyV2VEditor:
-        return EasyV2VEditor((model.with_size(*size) if size else model).with_lora(adapter))
+        complete = to_host(finish_adapter(adapter, dit))
+        return EasyV2VEditor((model.with_size(*size) if size else model).with_lora(complete))
 
     if cfg.log.previews:
         clips = callbacks.read_preview_clips(cfg.log.previews, settings)
@@ -359,7 +377,7 @@ def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> P
     initial_adapter = initialization.init_adapter(key, cfg.model, dit) | {"embed": embed}
     if not cfg.start:
         return initial_adapter
-    return load_start(cfg.start, cfg.model, initial_adapter, cfg.transformer or None)
+    return load_start(cfg.start, cfg.model, initial_adapter, cfg.transformer or None, dit)
 
 
 def _load_transformer(

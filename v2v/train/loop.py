@@ -218,7 +218,7 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
             for step in range(first + 1, steps + 1):
                 state = self._train_step(state, step, is_first=step == first + 1)
                 bar.update()
-                stopping = self._stop.check(step)
+                stopping = self._stop.check()
                 saving = step % self._schedule.save_every == 0 or step == steps or stopping
                 due_hooks = [hook for hook in self._schedule.hooks if hook.every and step % hook.every == 0]
                 logging_row = step % self._schedule.log.every == 0

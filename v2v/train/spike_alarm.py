@@ -61,12 +61,12 @@ class SpikeAlarm:
 
     def check(self, loss: float) -> Spike | None:
         """Return how far a row is above those before, where it is a spike; it counts among the rows before the next."""
-        before = np.asarray(self._losses)
+        earlier = np.asarray(self._losses)
         self._losses.append(loss)
-        if not self._threshold or len(before) < LEAST:
+        if not self._threshold or len(earlier) < LEAST:
             return None
-        median = float(np.median(before))
-        deviation = max(NORMAL * float(np.median(np.abs(before - median))), FLOOR * abs(median))
+        median = float(np.median(earlier))
+        deviation = max(NORMAL * float(np.median(np.abs(earlier - median))), FLOOR * abs(median))
         deviations = (loss - median) / deviation if deviation else 0.0
         was_raised, self._is_raised = self._is_raised, deviations >= self._threshold
         return Spike(loss, median, deviations, not was_raised) if self._is_raised else None

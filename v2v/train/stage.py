@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from v2v.data.batch import BatchSource, EditBatch, HostBatch, split_records
 from v2v.data.loader import Stream
 from v2v.errors import InputError, note
+from v2v.models import lora
 from v2v.models.conditioning import ChannelConditioning, build_conditioning, count_tokens
 from v2v.runtime import compiler_options, flops, sharding
 from v2v.runtime.interruptible import run_interruptible
@@ -251,6 +252,18 @@ def to_host(tree: Any) -> Any:
         return jax.jit(lambda x: x, out_shardings=replicated)(x)
 
     return jax.device_get(jax.tree.map(gather, tree))
+
+
+def finish_adapter(result: Parameters, dit: Parameters) -> Parameters:
+    """Return a trained adapter as files and merging take it: of a DoRA with magnitudes (`lora.with_magnitudes`).
+
+    Args:
+      result: {"lora", "embed"}.
+      dit: the transformer that it was trained on.
+    """
+    if not lora.is_dora(result["lora"]):
+        return result
+    return result | {"lora": jax.jit(lora.with_magnitudes)(result["lora"], dit)}
 
 
 def log_info(text: str) -> None:

@@ -27,7 +27,7 @@ from v2v.data import latent_cache, loader, transforms
 from v2v.data.batch import BatchSource, EditExample
 from v2v.data.pair import Pair
 from v2v.errors import InputError, note
-from v2v.models import initialization
+from v2v.models import initialization, lora
 from v2v.models.autoencoder import VAE
 from v2v.models.detail_network import DetailNetwork
 from v2v.models.text_encoder import Tokenizer
@@ -38,7 +38,7 @@ from v2v.train.config import Experiment
 from v2v.train.detail import DetailBatch
 from v2v.train.loop import Hook
 from v2v.train.objectives import Parameters
-from v2v.train.stage import TrainingTask, fit_stage, log_info, to_host
+from v2v.train.stage import TrainingTask, finish_adapter, fit_stage, log_info, to_host
 from v2v.train.state import TrainState
 from v2v.video.pixels import normalize_pixels
 
@@ -289,6 +289,8 @@ def fit_edit(
         if cfg.weights_dtype is not None:
             store = store_from_trees(base, cfg.model, cfg.weights_dtype)
             base = {part: store.get(part) for part in base}
+        if start is not None and lora.is_dora(start["lora"]):
+            start = start | {"lora": jax.jit(lora.with_magnitude_changes)(start["lora"], base["dit"])}
         trained, frozen = start or initialization.init_adapter(key, cfg.model, base["dit"]), base
     objective = objectives.edit(cfg.model, cfg.region, data.recipes)
     task = TrainingTask(objective, trained, data, frozen, held_out)
@@ -332,14 +334,16 @@ def train_edit(
         hooks = [
             callbacks.Previews(
                 cfg.log.preview_every,
-                lambda adapter, size: EasyV2VEditor(model.with_lora(adapter)),
+                lambda adapter, size: EasyV2VEditor(
+                    model.with_lora(to_host(finish_adapter(adapter, base["dit"])))
+                ),
                 clips,
                 folder / "previews",
             )
         ]
     buckets = [latents.bucket(cfg.edit.batch)]
     state = fit_edit(cfg, tokenizer, base, buckets, folder, start=start, hooks=hooks)
-    adapter = to_host(state.result)
+    adapter = to_host(finish_adapter(state.result, base["dit"]))
     metadata = adapters.adapter_metadata(cfg.model) | {"steps": str(int(state.step))}
     native.save_parameters(folder / "lora.safetensors", adapter, metadata)
     return adapter
