@@ -205,8 +205,8 @@ def combine_adapters(parts: tuple[tuple[Adapter, float], ...], embed: dict | Non
     """
     if not parts:
         return None
-    doras = [adapter for adapter, _ in parts if lora.is_dora(adapter.lora)]
-    if doras and (len(parts) > 1 or parts[0][1] != 1):
+    has_dora = any(lora.is_dora(adapter.lora) for adapter, _ in parts)
+    if has_dora and [weight for _, weight in parts] != [1]:
         raise InputError(
             "adapters: a DoRA sets the length of weights, so it can't be written as one with other adapters or at another strength than 1; write each alone"
         )

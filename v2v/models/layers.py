@@ -65,7 +65,8 @@ class Dense(nn.Module):
                     y = matmul(x, w) + low_rank_matmul(x, *lora)
             if lora is not None and dora is not None:
                 weights = self.get_variable("params", "kernel") if small is None else small.dequantize()
-                y = y + (y.astype(jnp.float32) * relative_magnitude(weights, *lora, dora)).astype(self.dtype)
+                relative = relative_magnitude(weights, lora[0], lora[1], dora)
+                y = y + (y.astype(jnp.float32) * relative).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype)
 

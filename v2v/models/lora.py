@@ -202,7 +202,7 @@ def merge_adapter(
         if kernel is None or (*a.shape[:-1], b.shape[-1]) != shape:
             actual = "no such layer" if shape is None else f"kernel {shape}"
             mismatches.append(f"{path}: a {a.shape}, b {b.shape}, {actual}")
-        elif magnitude is not None and np.shape(magnitude) != (*shape[:-2], shape[-1]):
+        elif magnitude is not None and shape is not None and np.shape(magnitude) != (*shape[:-2], shape[-1]):
             mismatches.append(f"{path}: magnitude {np.shape(magnitude)}, kernel {shape}")
         elif magnitude is not None and base_scale is not None:
             change = _dora_change(kernel, base_scale, a, b, magnitude, strength)
