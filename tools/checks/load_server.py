@@ -3,8 +3,9 @@
     python tools/checks/load_server.py --jobs 200 --clients 20
 
 Clients send clips of 9x64x64 frames and wait for each; at half of the jobs the server gets SIGKILL and is started again. Every accepted job must be
-completed with a clip of all frames. Resident memory is read after job 20 and at the end. Prints one JSON line; exit code 1 if a job was lost or
-memory grew by more than a tenth.
+completed with a clip of all frames. Resident memory is read after every 20 jobs of a process; what counts is the growth from the 20th job of the
+process that does the last one to that last one. With --no-kill one process does them all. Prints one JSON line; exit code 1 if a job was lost or memory
+grew by more than a tenth.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from v2v.video.video import Video, read_video
 
 # Seconds after which a client gives up.
 _PATIENCE = 4 * 3600
+# Jobs between readings of memory.
+_INTERVAL = 20
 
 
 @dataclasses.dataclass
@@ -38,6 +41,7 @@ class Args:
     jobs: int = 200
     clients: int = 20
     kill: bool = True  # SIGKILL at half of the jobs
+    batch: int = 4  # of the server
 
 
 @dataclasses.dataclass
@@ -53,9 +57,10 @@ class Tally:
 class Server:
     """`v2v serve` in a process of its own."""
 
-    def __init__(self, files: Path, port: int):
+    def __init__(self, files: Path, port: int, batch: int):
         self._words = [
             sys.executable, "-m", "v2v", "serve", "--files", str(files), "--port", str(port), "--max-waiting", "1000", "--max-rate", "100000",
+            "--batch", str(batch),
         ]  # fmt: skip
         self.address = f"http://127.0.0.1:{port}"
         self.start()
@@ -71,10 +76,10 @@ class Server:
                 time.sleep(0.2)
         raise SystemExit("the server doesn't answer")
 
-    def resident_mib(self) -> float:
+    def resident_mib(self) -> int:
         """Return the resident memory of the process."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 def send_jobs(address: str, clip: bytes, count: int, first: int, tally: Tally) -> None:
@@ -130,7 +135,7 @@ def main(args: Args) -> int:
         frames = np.repeat(rng.integers(0, 255, (1, 64, 64, 3), np.uint8), 9, 0)
         clip = Path(folder) / "in.mp4"
         Video.from_array(frames, 25).save(clip)
-        server, tally = Server(Path(folder) / "jobs", port), Tally()
+        server, tally = Server(Path(folder) / "jobs", port, args.batch), Tally()
         begin = time.monotonic()
         shares = [len(range(i, args.jobs, args.clients)) for i in range(args.clients)]
         threads = [
@@ -141,25 +146,27 @@ def main(args: Args) -> int:
         ]
         for thread in threads:
             thread.start()
-        early, is_killed = 0.0, not args.kill
+        readings: list[tuple[int, int]] = []
+        first, is_killed = 0, not args.kill
         while any(thread.is_alive() for thread in threads):
-            time.sleep(0.2)
+            time.sleep(0.05)
             if tally.done + len(tally.lost) >= args.jobs // 2 and not is_killed:
-                is_killed, early = True, 0.0
                 server.process.send_signal(signal.SIGKILL)
                 server.process.wait()
-                after_kill = tally.done
+                first, is_killed = tally.done, True
+                readings.clear()
                 server.start()
-            # Of the process that also does the last job.
-            if is_killed and not early and tally.done >= 20 + (after_kill if args.kill else 0):
-                early = server.resident_mib()
-        late = server.resident_mib()
+            elif tally.done - first >= _INTERVAL * (len(readings) + 1):
+                readings.append((tally.done - first, server.resident_mib()))
+                print(f"{tally.done} done: {readings[-1][1]} MiB after {readings[-1][0]} jobs", file=sys.stderr)
+        readings.append((tally.done - first, server.resident_mib()))
         server.process.terminate()
         code = server.process.wait(120)
-    growth = late / early - 1 if early else float("nan")
+    # Where fewer than one interval were done there is nothing to compare.
+    growth = readings[-1][1] / readings[0][1] - 1 if len(readings) > 1 else float("nan")
     result = {
         "jobs": args.jobs, "completed": tally.done, "lost": tally.lost, "asked_again": tally.refused, "seconds": round(time.monotonic() - begin, 1),
-        "resident_mib": [round(early), round(late)], "growth": round(growth, 3), "exit_code_of_sigterm": code,
+        "resident_mib": readings, "growth": round(growth, 3), "exit_code_of_sigterm": code,
     }  # fmt: skip
     print(json.dumps(result))
     return int(bool(tally.lost) or tally.done != args.jobs or not growth <= 0.1)
