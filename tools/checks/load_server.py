@@ -30,6 +30,8 @@ from v2v.video.video import Video, read_video
 
 # Seconds after which a client gives up.
 _PATIENCE = 4 * 3600
+# Seconds between a client's questions: twenty of them, asking more often, would keep the server busy with answers.
+_POLL = 0.5
 # Jobs between readings of memory.
 _INTERVAL = 20
 
@@ -93,7 +95,7 @@ def send_jobs(address: str, clip: bytes, count: int, first: int, tally: Tally) -
         id, end = answer.json()["id"], time.monotonic() + _PATIENCE
         status = "queued"
         while status in ("queued", "in_progress") and time.monotonic() < end:
-            time.sleep(0.2)
+            time.sleep(_POLL)
             job = _insist(client, "GET", f"/v1/videos/{id}", tally=tally).json()
             status = job.get("status", "missing")
         whole = False
@@ -158,7 +160,9 @@ def main(args: Args) -> int:
                 server.start()
             elif tally.done - first >= _INTERVAL * (len(readings) + 1):
                 readings.append((tally.done - first, server.resident_mib()))
-                print(f"{tally.done} done: {readings[-1][1]} MiB after {readings[-1][0]} jobs", file=sys.stderr)
+                print(
+                    f"{tally.done} done: {readings[-1][1]} MiB after {readings[-1][0]} jobs", file=sys.stderr
+                )
         readings.append((tally.done - first, server.resident_mib()))
         server.process.terminate()
         code = server.process.wait(120)

@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse
 
 from v2v.app.access import Limits
+from v2v.app.admission import Admission, body_size
 from v2v.app.api_error import ApiError
 from v2v.app.clip_files import FACTS, PAINTED_FRAMES, ClipFiles, StoredClip, read_facts, write_facts
 from v2v.app.clip_preview import PREVIEW, STRIP, THUMBNAIL, ClipFacts, PreviewWriter
@@ -43,8 +45,6 @@ from v2v.assets import SAMPLE
 from v2v.errors import InputError
 from v2v.video.decoder import StreamInfo
 
-# Clips of an owner that a server keeps.
-MOST_CLIPS = 100
 # What there is to see of a clip: names of files and their media types.
 _VIEWS = {
     "preview": (PREVIEW, "video/mp4"), "strip": (STRIP, "image/jpeg"), "thumbnail": (THUMBNAIL, "image/jpeg"),
@@ -64,7 +64,8 @@ class ClipService:
       speech: writes down what is said.
       pointing: tells what a line points at.
       identify: returns who sends a request.
-      check_disk: raises `ApiError` where so many bytes more find no room.
+      admission: knows whether there is room.
+      decoding: limits how many uploads are decoded at the same time.
       find_job: returns a job of an owner.
       lock: held while a job's preview is written.
     """
@@ -77,7 +78,8 @@ class ClipService:
     speech: SpeechService
     pointing: PointingService
     identify: Callable[[Request], str]
-    check_disk: Callable[[int], None]
+    admission: Admission
+    decoding: anyio.CapacityLimiter
     find_job: Callable[[str, str], Job]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -102,18 +104,6 @@ class ClipService:
         if task is None or task.clip != clip.id:
             raise ApiError(404, "not_found", f"no mask {id[:80]}")
         return task
-
-    def check_clips(self, owner: str, size: int) -> None:
-        """Check that an owner may send a clip.
-
-        Raises:
-          ApiError: too many are here, too many came within a minute, or the disk is full.
-        """
-        if self.clips.count(owner) >= MOST_CLIPS:
-            raise ApiError(429, "too_many_clips", f"{MOST_CLIPS} of your clips are here; delete one", 60)
-        if self.clips.count(owner, time.time() - 60) >= self.limits.per_minute:
-            raise ApiError(429, "too_fast", f"expected at most {self.limits.per_minute} clips a minute", 30)
-        self.check_disk(size)
 
     def store(self, owner: str, write: Callable[[Path], Path]) -> StoredClip:
         """Store a clip, looked at from its beginning to its end.
@@ -238,24 +228,23 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
     async def add(request: Request) -> dict[str, Any]:
         """Send a clip to be looked at."""
         owner = identify(request)
-        size = int(request.headers.get("content-length") or 0)
-        await anyio.to_thread.run_sync(service.check_clips, owner, size)
-        async with request.form(max_files=1, max_fields=2) as form:
-            video, sample, job, part = (form.get(name) for name in ("video", "sample", "job", "part"))
+        with await anyio.to_thread.run_sync(service.admission.admit_clip, owner, body_size(request)):
+            async with request.form(max_files=1, max_fields=2) as form:
+                video, sample, job, part = (form.get(name) for name in ("video", "sample", "job", "part"))
 
-            def write(folder: Path) -> Path:
-                if isinstance(job, str):
-                    return service.link_job(service.find_job(job, owner), part == "source", folder)
-                if isinstance(sample, str):
-                    return link(SAMPLE, folder / f"sample{SAMPLE.suffix}")
-                if video is None or isinstance(video, str):
-                    raise InputError("video: expected the clip as a file, got none")
-                path = folder / f"video{service.files.suffix_of(video.filename or '')}"
-                with open(path, "xb") as target:
-                    shutil.copyfileobj(video.file, target, 1 << 20)
-                return path
+                def write(folder: Path) -> Path:
+                    if isinstance(job, str):
+                        return service.link_job(service.find_job(job, owner), part == "source", folder)
+                    if isinstance(sample, str):
+                        return link(SAMPLE, folder / f"sample{SAMPLE.suffix}")
+                    if video is None or isinstance(video, str):
+                        raise InputError("video: expected the clip as a file, got none")
+                    path = folder / f"video{service.files.suffix_of(video.filename or '')}"
+                    with open(path, "xb") as target:
+                        shutil.copyfileobj(video.file, target, 1 << 20)
+                    return path
 
-            clip = await anyio.to_thread.run_sync(service.store, owner, write)
+                clip = await anyio.to_thread.run_sync(service.store, owner, write, limiter=service.decoding)
         return clip.describe()
 
     @app.get("/v1/clips/{id}")
@@ -287,7 +276,7 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         order = read_order(await _read_json(request), clip)
         if service.masks.count_waiting(owner) >= MOST_WAITING:
             raise ApiError(429, "too_many_masks", f"{MOST_WAITING} of your masks have not ended", 5)
-        await anyio.to_thread.run_sync(service.check_disk, 0)
+        await anyio.to_thread.run_sync(service.admission.check_disk)
         return service.masks.start(clip, order).describe()
 
     @app.get("/v1/clips/{id}/masks/{mask}")

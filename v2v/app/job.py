@@ -5,6 +5,7 @@ A job whose worker ends goes back from in_progress to queued (`JobStore.claim`).
 """
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 # Settings that are no fields of `EditSettings`: names of a mask source or a box, of a model, and of an adapter.
 NAMES = ("mask", "model", "lora")
 FINAL: tuple[Status, ...] = ("completed", "failed", "canceled")
+_ID = re.compile(r"video_[0-9a-f]{32}")
 # Settings in which jobs of one batch may differ: none of them changes what the sampler computes, or how often.
 _FREE_SETTINGS = frozenset({"seed", "mask", "amount", "soft", "invert_mask", "preserve", "anyway"})
 
@@ -91,3 +93,8 @@ class Job:
 def new_id() -> str:
     """Return the id of a new job."""
     return f"video_{secrets.token_hex(16)}"
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text is the id of a job."""
+    return _ID.fullmatch(text) is not None

@@ -2,10 +2,11 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from v2v.app.clip_files import read_facts
-from v2v.app.job import NAMES, Job
+from v2v.app.job import NAMES, Job, is_id
 from v2v.errors import InputError
 from v2v.pipeline.settings import EditRequest, EditSettings
 
@@ -14,7 +15,6 @@ ROLES = ("video", "mask", "reference", "first_frame", "second_video")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 # Names of the result in a job's folder.
 OUTPUT, PICTURE = "output.mp4", "output.png"
-_ID = re.compile(r"video_[0-9a-f]{32}")
 
 
 class JobFiles:
@@ -47,7 +47,7 @@ class JobFiles:
         Raises:
           ValueError: no id of ours.
         """
-        if not _ID.fullmatch(id):
+        if not is_id(id):
             raise ValueError(f"no id of a job: {id!r}")
         return self.root / id
 
@@ -94,6 +94,17 @@ class JobFiles:
             except OSError:  # deleted meanwhile
                 continue
         return total
+
+    def find_forgotten(self, deadline: float) -> Sequence[str]:
+        """Return the ids of folders that nothing was added to or taken from since a time."""
+        ids = []
+        for path in self.root.glob("video_*"):
+            try:
+                if is_id(path.name) and path.stat().st_mtime < deadline:
+                    ids.append(path.name)
+            except OSError:  # deleted meanwhile
+                continue
+        return ids
 
     def delete(self, id: str) -> None:
         """Delete the files of a job."""

@@ -108,7 +108,10 @@ class JobStore:
 
     def count(self, statuses: Sequence[Status], owner: str | None = None, since: float = 0.0) -> int:
         """Return the number of jobs with one of some statuses, of an owner or of all, created at `since` or later."""
-        query = sa.select(sa.func.count()).where(_JOBS.c.status.in_(statuses), _JOBS.c.created >= since)
+        query = sa.select(sa.func.count()).where(_JOBS.c.status.in_(statuses))
+        if since:
+            # None of the future, as there are where the clock was put back.
+            query = query.where(_JOBS.c.created.between(since, self._clock() + 1))
         if owner is not None:
             query = query.where(_JOBS.c.owner == owner)
         with self._engine.connect() as connection:
@@ -126,7 +129,7 @@ class JobStore:
             time_now = self._clock()
             waits = sa.or_(
                 _JOBS.c.status == "queued",
-                sa.and_(_JOBS.c.status == "in_progress", _JOBS.c.lease_until < time_now),
+                sa.and_(_JOBS.c.status == "in_progress", self._has_run_out(time_now)),
             )
             query = sa.select(_JOBS).where(waits).order_by(_JOBS.c.created, _JOBS.c.id).limit(1)
             with self._engine.begin() as connection:
@@ -149,6 +152,10 @@ class JobStore:
                     continue
                 if (mine := self._take(connection, job, waits, worker, time_now)) is not None:
                     return mine
+
+    def _has_run_out(self, time_now: float) -> sa.ColumnElement[bool]:
+        """Return whether a lease has run out; also one that lasts longer than any can: the clock was put back since."""
+        return sa.or_(_JOBS.c.lease_until < time_now, _JOBS.c.lease_until > time_now + 2 * self.lease)
 
     def claim_batch(self, worker: str, limit: int) -> Sequence[Job]:
         """Take the next job, and others that can be computed in one batch with it (`Job.batch_key`).

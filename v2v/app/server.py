@@ -8,37 +8,44 @@
     GET    /healthz                  {"status": "ok"}, without a token
     GET    /                         the page (page_routes.py), which also uses what clip_routes.py and speech_routes.py list
 /openapi.json describes it. Errors are {"error": {"message", "type", "code"}}: 400 bad input, 401 no token, 403 another site's page, 404 no such
-job of the sender's, 409 not completed, 413 too large, 429 too many (with Retry-After), 507 no disk left.
+job of the sender's, 408 too slow, 409 not completed, 413 too large, 429 too many (with Retry-After), 503 the store doesn't answer (with
+Retry-After), 507 no disk left.
 """
 
 import asyncio
 import contextlib
+import errno
+import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import anyio
 import anyio.to_thread
+import sqlalchemy.exc
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from v2v import __version__
 from v2v.app.access import DEFAULT_LIMITS, Limits, Tokens
+from v2v.app.admission import UNFINISHED, Admission, body_size, disk_full
 from v2v.app.api_error import ApiError
 from v2v.app.clip_files import ClipFiles
 from v2v.app.clip_routes import ClipService, add_clip_routes, expire
-from v2v.app.job import Job, Status, new_id
+from v2v.app.job import Job, is_id, new_id
 from v2v.app.job_files import ROLES, JobFiles
 from v2v.app.job_store import JobStore
 from v2v.app.mask_tasks import MaskTasks, MaskTracker
 from v2v.app.page_info import PageInfo
 from v2v.app.page_routes import add_page_routes
 from v2v.app.pointing import ColorFinder, ObjectFinder, PointingService
+from v2v.app.request_body import LimitedBody
 from v2v.app.speech import Transcriber
 from v2v.app.speech_routes import SpeechService, add_speech_routes
 from v2v.app.uploads import LimitError, check_clip, read_prompt, read_settings
@@ -46,12 +53,16 @@ from v2v.errors import InputError
 from v2v.video.decoder import estimate_size
 from v2v.video.mask_tracking import track_mask
 
+logger = logging.getLogger(__name__)
+
 # Seconds between deletions of what has expired.
 _CLEANUP = 60.0
 _MOST_FIELDS = 40
 _MOST_LISTED = 100
-_UNFINISHED: tuple[Status, ...] = ("queued", "in_progress")
-_ANY: tuple[Status, ...] = (*_UNFINISHED, "completed", "failed", "canceled")
+# Seconds after which a folder that belongs to no job was left behind by a process that has ended, at least.
+_FORGOTTEN = 3600.0
+# Uploads that are decoded at the same time; others wait, and quick requests are answered meanwhile.
+_MOST_DECODED = 8
 
 
 def build_server(
@@ -92,7 +103,7 @@ def build_server(
         masks.close()
 
     app = FastAPI(title="v2v", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(_LimitedBody, limit=limits.upload_bytes)
+    app.add_middleware(LimitedBody, limit=limits.upload_bytes)
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["Authorization"]
@@ -107,22 +118,47 @@ def build_server(
         status, code = (413, "too_large") if isinstance(error, LimitError) else (400, "bad_input")
         return ApiError(status, code, " ".join(str(error).split())).answer()
 
+    @app.exception_handler(RequestValidationError)
+    async def answer_bad_query(request: Request, error: RequestValidationError) -> JSONResponse:
+        fault = error.errors()[0]
+        return ApiError(400, "bad_input", f"{fault['loc'][-1]}: {fault['msg']}"[:300]).answer()
+
     @app.exception_handler(StarletteError)
     async def answer_http_error(request: Request, error: StarletteError) -> JSONResponse:
         return ApiError(error.status_code, "bad_request", str(error.detail)).answer()
 
+    @app.exception_handler(sqlalchemy.exc.SQLAlchemyError)
+    async def answer_lost_store(request: Request, error: sqlalchemy.exc.SQLAlchemyError) -> JSONResponse:
+        logger.warning("%s %s: %s", request.method, request.url.path, " ".join(str(error).split())[:500])
+        return ApiError(503, "store_away", "the server's store doesn't answer; come again", 10).answer()
+
+    @app.exception_handler(OSError)
+    async def answer_lost_disk(request: Request, error: OSError) -> JSONResponse:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return disk_full().answer()
+        return ApiError(503, "disk_away", "the server can't use its files; come again", 60).answer()
+
+    @app.exception_handler(Exception)
+    async def answer_fault(request: Request, error: Exception) -> JSONResponse:
+        # It is logged by whoever called the application.
+        text = f"{type(error).__name__}: the request failed; the server's log says where"
+        return ApiError(500, "internal", text).answer()
+
     def identify(request: Request) -> str:
         """Return who sends a request."""
         origin = request.headers.get("origin")
-        if origin and origin not in origins and urlsplit(origin).netloc != request.headers.get("host"):
-            raise ApiError(403, "wrong_origin", f"pages of {origin} may not use this server; see --cors")
+        if origin and origin not in origins and _host_of(origin) != request.headers.get("host"):
+            raise ApiError(
+                403, "wrong_origin", f"pages of {origin[:200]} may not use this server; see --cors"
+            )
         owner = tokens.find_owner(request.headers.get("authorization"))
         if owner is None:
             raise ApiError(401, "no_token", 'expected the header "Authorization: Bearer TOKEN"')
         return owner
 
     def find_job(id: str, owner: str) -> Job:
-        job = store.find(id, owner)
+        job = store.find(id, owner) if is_id(id) else None
         if job is None:
             raise ApiError(404, "not_found", f"no job {id[:80]}")
         return job
@@ -137,54 +173,40 @@ def build_server(
     async def create(request: Request) -> dict[str, Any]:
         """Send a clip to be edited."""
         owner = identify(request)
-        await anyio.to_thread.run_sync(check_room, owner, int(request.headers.get("content-length") or 0))
-        id = new_id()
-        try:
+        with await anyio.to_thread.run_sync(admission.admit_job, owner, body_size(request)):
             async with request.form(max_files=len(ROLES), max_fields=_MOST_FIELDS) as form:
                 texts, uploads = _split_form(form.multi_items())
-                job = await anyio.to_thread.run_sync(accept, id, owner, texts, uploads)
+                job = await anyio.to_thread.run_sync(accept, owner, texts, uploads, limiter=decoding)
+        return job.describe(model)
+
+    def accept(owner: str, texts: dict[str, str], uploads: dict[str, UploadFile]) -> Job:
+        prompt, webhook = read_prompt(texts.pop("prompt", None)), texts.pop("webhook", "")
+        choice = service.info.take_choice(texts)
+        if webhook and not _is_webhook(webhook, webhook_hosts):
+            raise InputError("webhook: this server tells no such address; see --webhook-host")
+        id = new_id()
+        try:
+            files.folder(id).mkdir(mode=0o700)
+            names, notes = service.link_files(owner, texts, files.folder(id)), []
+            settings = read_settings(texts) | choice
+            if ("video" in uploads) == ("video" in names):
+                raise InputError(
+                    "video: expected the clip as a file, or the id of one as clip, got none or both"
+                )
+            if "mask" in uploads and ("mask" in settings or "mask" in names):
+                raise InputError("mask: expected a file or a name, got both")
+            for role, upload in uploads.items():
+                path = files.upload_path(id, role, upload.filename or "")
+                with open(path, "xb") as target:
+                    shutil.copyfileobj(upload.file, target, 1 << 20)
+                notes += check_clip(path, role, limits)
+                names[role] = path.name
+            shape = "x".join(map(str, estimate_size(files.folder(id) / names["video"])))
+            job = Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook, shape=shape)
+            return store.add(job)
         except BaseException:
             files.delete(id)
             raise
-        return job.describe(model)
-
-    def check_room(owner: str, size: int) -> None:
-        if store.count(_UNFINISHED, owner) >= limits.waiting:
-            raise ApiError(
-                429, "too_many_jobs", f"{limits.waiting} of your jobs have not ended; wait for one", 10
-            )
-        if store.count(_ANY, owner, time.time() - 60) >= limits.per_minute:
-            raise ApiError(429, "too_fast", f"expected at most {limits.per_minute} jobs a minute", 30)
-        check_disk(size)
-
-    def check_disk(size: int) -> None:
-        if files.bytes_used() + size > limits.disk_bytes:
-            raise ApiError(
-                507, "disk_full", "the server's disk is full; delete jobs, or come again later", 600
-            )
-
-    def accept(id: str, owner: str, texts: dict[str, str], uploads: dict[str, UploadFile]) -> Job:
-        prompt, webhook = read_prompt(texts.pop("prompt", None)), texts.pop("webhook", "")
-        choice = service.info.take_choice(texts)
-        address = urlsplit(webhook)
-        if webhook and (address.scheme not in ("http", "https") or address.hostname not in webhook_hosts):
-            raise InputError("webhook: this server tells no such address; see --webhook-host")
-        files.folder(id).mkdir(mode=0o700)
-        names, notes = service.link_files(owner, texts, files.folder(id)), []
-        settings = read_settings(texts) | choice
-        if ("video" in uploads) == ("video" in names):
-            raise InputError("video: expected the clip as a file, or the id of one as clip, got none or both")
-        if "mask" in uploads and ("mask" in settings or "mask" in names):
-            raise InputError("mask: expected a file or a name, got both")
-        for role, upload in uploads.items():
-            path = files.upload_path(id, role, upload.filename or "")
-            with open(path, "xb") as target:
-                shutil.copyfileobj(upload.file, target, 1 << 20)
-            notes += check_clip(path, role, limits)
-            names[role] = path.name
-        shape = "x".join(map(str, estimate_size(files.folder(id) / names["video"])))
-        job = Job(id, owner, prompt, settings, names, notes=tuple(notes), webhook=webhook, shape=shape)
-        return store.add(job)
 
     @app.get("/v1/videos")
     def list_jobs(
@@ -218,7 +240,7 @@ def build_server(
         job = find_job(id, identify(request))
         if job.status != "completed":
             raise ApiError(
-                409, "not_completed", f"the job is {job.status}", 5 if job.status in _UNFINISHED else 0
+                409, "not_completed", f"the job is {job.status}", 5 if job.status in UNFINISHED else 0
             )
         path = files.output(id)
         if not path.is_file():
@@ -243,10 +265,12 @@ def build_server(
         files.delete(id)
         return {"id": id, "object": "video.deleted", "deleted": True}
 
-    masks, speech = MaskTasks(tracker), SpeechService(transcriber)
+    masks, clips, speech = MaskTasks(tracker), ClipFiles(files.root), SpeechService(transcriber)
+    admission = Admission(store, files, clips, limits)
+    decoding = anyio.CapacityLimiter(_MOST_DECODED)
     service = ClipService(
-        ClipFiles(files.root), masks, files, limits, info or PageInfo(model), speech,
-        PointingService(finder or ColorFinder()), identify, check_disk, find_job,
+        clips, masks, files, limits, info or PageInfo(model), speech, PointingService(finder or ColorFinder()), identify, admission, decoding,
+        find_job,
     )  # fmt: skip
     add_clip_routes(app, service)
     add_speech_routes(app, speech, identify)
@@ -285,36 +309,38 @@ async def _delete_expired(store: JobStore, service: ClipService, limits: Limits)
         for id in store.find_expired(time.time() - limits.keep_seconds):
             store.delete(id)
             service.files.delete(id)
+        for id in service.files.find_forgotten(time.time() - max(_FORGOTTEN, limits.keep_seconds)):
+            if store.find(id) is None:
+                service.files.delete(id)
         expire(service)
 
     while True:
-        await anyio.to_thread.run_sync(delete)
+        try:
+            await anyio.to_thread.run_sync(delete)
+        except (sqlalchemy.exc.SQLAlchemyError, OSError) as error:  # next time, perhaps
+            logger.warning("what has expired can't be deleted: %s", " ".join(str(error).split())[:500])
         await asyncio.sleep(_CLEANUP)
 
 
-class _LimitedBody:
-    """Middleware that refuses requests whose body is too large, whether they say so or not."""
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an Origin header; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
-    def __init__(self, app: ASGIApp, limit: int):
-        self._app, self._limit = app, limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        error = ApiError(413, "too_large", f"expected at most {self._limit / 2**20:.0f} MiB in one request")
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._limit:
-            await error.answer()(scope, receive, send)
-            return
-        total = 0
-
-        async def receive_limited() -> Message:
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > self._limit:
-                raise error
-            return message
-
-        await self._app(scope, receive_limited, send)
+def _is_webhook(address: str, hosts: Sequence[str]) -> bool:
+    """Return whether an address is one of HTTP on one of some hosts."""
+    try:
+        parts = urlsplit(address)
+        return (
+            parts.scheme in ("http", "https")
+            and parts.hostname in hosts
+            and parts.port != 0
+            and address.isascii()
+            and address.isprintable()
+            and " " not in address
+        )
+    except ValueError:
+        return False

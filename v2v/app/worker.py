@@ -8,13 +8,12 @@ Decoding happens in a child process under limits (`v2v/video/decoding_process.py
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,23 +23,28 @@ from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.job_store import JobStore
 from v2v.app.model_choice import EditorShelf
+from v2v.app.webhook import WebhookCaller
 from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import EditingModel
 from v2v.pipeline.pretrained import Pretrained
 from v2v.pipeline.progress import EditCanceledError, EditProgress
+from v2v.runtime import allocator
+from v2v.runtime.compiled_programs import bound_programs
 
 logger = logging.getLogger(__name__)
 
+# Compiled programs that stay in memory: those of about fifteen sizes and lengths of clips.
+MOST_PROGRAMS = 128
 # Seconds between looks into an empty queue, and between reports of a job.
 IDLE, REPORT = 0.5, 0.3
+# Seconds that are left for webhooks when a worker stops.
+WEBHOOK_SECONDS = 5.0
 # Seconds after which a store that doesn't answer is tried again.
 AWAY = 5.0
 # Progress in percent at the beginning and the end of each stage.
 _STAGE_RANGES = {"masks": (0.0, 10.0), "windows": (10.0, 80.0), "clips": (10.0, 80.0), "frames": (80.0, 99.0)}
-# Seconds that an address of a webhook has to answer, and how often it is tried.
-_WEBHOOK_TIMEOUT, _WEBHOOK_TRIES = 10.0, 3
 
 
 class JobMonitor:
@@ -74,8 +78,12 @@ class JobMonitor:
             return True
         # A few times a second at most: every report is a commit.
         if time.monotonic() - self._last >= REPORT:
+            try:
+                self.is_lost = not self._store.report(self._job.id, self._worker, self._percent, self._stage)
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                # What was computed so far isn't thrown away; at the end the store must answer.
+                logger.warning("%s: its progress can't be stored: %s", self._job.id, _first_line(error))
             self._last = time.monotonic()
-            self.is_lost = not self._store.report(self._job.id, self._worker, self._percent, self._stage)
         return self.is_lost
 
 
@@ -105,28 +113,49 @@ class Worker:
           shelf: editors of other models and of adapters, which jobs may choose; None for none.
           batch: most jobs of one shape that are done together, as far as they fit into memory.
         """
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
-        self._editor, self._store, self._files, self._model = editor, store, files, model
+        # In a container the process that is started after a crash has the name and the number of the one before.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._editor, self._store, self._files = editor, store, files
         self._shelf = shelf
         self._batch = batch
         self._stop = threading.Event()
+        self._jobs: Sequence[Job] = ()
+        self._webhooks = WebhookCaller(model)
 
     def stop(self) -> None:
         """Stop after the current frame; its job goes back to the queue."""
         self._stop.set()
 
+    def give_back(self) -> None:
+        """Give the jobs back to the queue that are still being done, such as those for which a program is compiled."""
+        for job in self._jobs:
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
+                self._store.release(job.id, self.name)
+
     def run(self) -> None:
         """Do jobs until `stop` is called."""
         while not self._stop.is_set():
             try:
-                jobs = self._store.claim_batch(self.name, self._batch)
-                if jobs:
-                    self.do_together(jobs)
+                self._jobs = self._store.claim_batch(self.name, self._batch)
+                if self._jobs:
+                    self.do_together(self._jobs)
+                    self._jobs = ()
+                    self._tidy()
                 else:
                     self._stop.wait(IDLE)
-            except sqlalchemy.exc.OperationalError as error:
-                logger.warning("the store doesn't answer, trying again in %g s: %s", AWAY, error.orig)
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                logger.warning("the store doesn't answer, trying again in %g s: %s", AWAY, _first_line(error))
                 self._stop.wait(AWAY)
+            except Exception:  # the jobs are taken again once their leases have run out
+                logger.exception("%d jobs are left", len(self._jobs))
+                self._stop.wait(AWAY)
+        self._webhooks.wait(WEBHOOK_SECONDS)
+
+    def _tidy(self) -> None:
+        """Keep memory from growing with the number of jobs and of their shapes."""
+        bound_programs(MOST_PROGRAMS)
+        # A compilation leaves hundreds of megabytes that were freed; milliseconds beside a batch.
+        allocator.return_free_memory()
 
     def do_together(self, jobs: Sequence[Job]) -> None:
         """Do jobs that this worker has claimed, their calls of the model in one batch where they are equal."""
@@ -149,7 +178,7 @@ class Worker:
                 for job in jobs:
                     self.do(job)
                 return
-            for _ in batched_model.run_tasks(model, None, map(task, jobs), fitting_batch(model, len(jobs))):
+            for _ in batched_model.run_tasks(model, None, map(task, jobs), fitting_batch(model, self._batch)):
                 pass
 
     def do(self, job: Job, model: EditingModel | None = None) -> None:
@@ -161,17 +190,18 @@ class Worker:
         """
         try:
             self._edit(job, model)
-        except sqlalchemy.exc.OperationalError as error:
-            logger.warning("%s is left, its store doesn't answer: %s", job.id, error.orig)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            logger.warning("%s is left, its store doesn't answer: %s", job.id, _first_line(error))
 
     def _edit(self, job: Job, model: EditingModel | None) -> None:
         """Edit, and store how it ended.
 
         Raises:
-          OperationalError: the store doesn't answer; the job is taken again once its lease has run out.
+          SQLAlchemyError: the store doesn't answer; the job is taken again once its lease has run out.
         """
         monitor = JobMonitor(job, self.name, self._store, self._stop)
         notes: list[str] = []
+        error_text, report = "", None
         try:
             with self._renewed_lease(job), collect_notes() as notes:
                 editor = self._find_editor(job) if model is None else self._editor.with_model(model)
@@ -182,30 +212,43 @@ class Worker:
                     cancel=monitor if _has_cheap_steps(editor.model) else None,
                     sampled=editor.model.release,
                 )
-            ended = self._store.end(job, self.name, notes=notes, report=dict(result.report))
+            report = dict(result.report)
         except EditCanceledError:
             if monitor.is_lost:
                 logger.info("%s is left: canceled, or done by another worker", job.id)
+                self._discard(job)
             else:
                 self._store.release(job.id, self.name)
             return
-        except sqlalchemy.exc.OperationalError:
-            raise
         except InputError as error:
-            ended = self._store.end(job, self.name, error=self._hide_paths(str(error)), notes=notes)
+            error_text = self._hide_paths(str(error))
         except Exception as error:  # whatever an edit raises, the worker goes on with the next
             logger.exception("%s failed", job.id)
-            text = f"{type(error).__name__}: the edit failed; the server's log says where"
-            ended = self._store.end(job, self.name, error=text, notes=notes)
+            error_text = f"{type(error).__name__}: the edit failed; the server's log says where"
+        ended = self._end(job, error_text, notes, report)
         if ended is None:
-            self._discard_canceled(job)
+            self._discard(job)
         elif ended.webhook:
-            threading.Thread(target=call_webhook, args=(ended, self._model), daemon=True).start()
+            self._webhooks.tell(ended)
 
-    def _discard_canceled(self, job: Job) -> None:
-        """Delete the result of a job that was canceled too late for it to stop."""
+    def _end(self, job: Job, error: str, notes: Sequence[str], report: dict[str, Any] | None) -> Job | None:
+        """Store how a job ended, also where the store is away for less than its lease; as `JobStore.end`."""
+        deadline = time.monotonic() + self._store.lease
+        while True:
+            try:
+                return self._store.end(job, self.name, error=error, notes=notes, report=report)
+            except sqlalchemy.exc.SQLAlchemyError as failure:
+                if time.monotonic() + AWAY > deadline or self._stop.is_set():
+                    raise
+                logger.warning("the end of %s can't be stored yet: %s", job.id, _first_line(failure))
+                self._stop.wait(AWAY)
+
+    def _discard(self, job: Job) -> None:
+        """Delete the result of a job that was canceled too late for it to stop, and all files of one that was deleted meanwhile."""
         stored = self._store.find(job.id)
-        if stored is not None and stored.status == "canceled":
+        if stored is None:
+            self._files.delete(job.id)
+        elif stored.status == "canceled":
             self._files.output(job.id).unlink(missing_ok=True)
 
     def _find_editor(self, job: Job) -> EasyV2VEditor:
@@ -223,7 +266,7 @@ class Worker:
 
         def renew() -> None:
             while not ended.wait(self._store.lease / 4):
-                with contextlib.suppress(sqlalchemy.exc.OperationalError):
+                with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
                     self._store.renew(job.id, self.name)
 
         thread = threading.Thread(target=renew, daemon=True)
@@ -239,32 +282,14 @@ class Worker:
         return " ".join(text.replace(f"{self._files.root}{os.sep}", "").split())
 
 
+def _first_line(error: Exception) -> str:
+    """Return what a database says, without the statement."""
+    return str(error).partition("\n")[0][:300]
+
+
 def _has_cheap_steps(model: EditingModel) -> bool:
     """Return whether sampling step by step costs little: not where keys and values of the conditions would be computed in each."""
     return model.config.condition.attention == "full"
-
-
-def call_webhook(job: Job, model: str) -> bool:
-    """Tell an address that a job has ended, as JSON; return whether it answered."""
-    data: dict[str, Any] = {"type": f"video.{job.status}", "data": job.describe(model)}
-    request = urllib.request.Request(
-        job.webhook, json.dumps(data).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    # Redirects could lead anywhere.
-    opener = urllib.request.build_opener(_NoRedirects)
-    for attempt in range(_WEBHOOK_TRIES):
-        try:
-            with opener.open(request, timeout=_WEBHOOK_TIMEOUT):
-                return True
-        except OSError as error:
-            logger.warning("webhook of %s: %s", job.id, error)
-            time.sleep(2**attempt)
-    return False
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
 
 
 def fitting_batch(model: EditingModel, limit: int) -> int:
@@ -297,6 +322,8 @@ class WorkerThread:
         return cls(worker, thread)
 
     def stop(self, timeout: float = 60.0) -> None:
-        """Stop it, and wait for that."""
+        """Stop it, and wait for that, at most so many seconds; what it still does then goes back to the queue."""
         self.worker.stop()
         self.thread.join(timeout)
+        if self.thread.is_alive():
+            self.worker.give_back()

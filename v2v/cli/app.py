@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
 from v2v.errors import InputError
-from v2v.runtime import environment
+from v2v.runtime import allocator, environment
 
 if TYPE_CHECKING:
     from v2v.app.model_choice import Adapters
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
+
+# Seconds that open requests have to end when the server is stopped.
+SHUTDOWN_SECONDS = 20
 
 EXAMPLES = """\
 examples:
@@ -108,6 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     model, *others = args.model or [environment.MODEL.get()]
     adapters = name_adapters(args.lora, args.lora_high, args.lora_low)
     finder = find_mask_expert(args)
+    allocator.limit_arenas()
     from v2v.app import access
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore

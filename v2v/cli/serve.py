@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from v2v.cli.interruption import raised_signals
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.errors import InputError
-from v2v.runtime import environment
+from v2v.runtime import allocator, environment
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from v2v.pipeline.editor import EasyV2VEditor
 
 logger = logging.getLogger(__name__)
+
+# Seconds that open requests have to end when the server is stopped.
+SHUTDOWN_SECONDS = 20
 
 EXAMPLES = """\
 examples:
@@ -149,6 +152,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
       InputError: settings that don't fit, or a port in use.
     """
     _check(args)
+    allocator.limit_arenas()
     from v2v.app import access
     from v2v.app.job_files import JobFiles
     from v2v.app.job_store import JobStore
@@ -264,13 +268,21 @@ def serve_until_stopped(
     """
     import uvicorn
 
+    from v2v.app.connections import LimitedConnection, most_connections
+
+    class Connection(LimitedConnection):
+        limit = most_connections()
+
     # Its own configuration of logging would close the handlers that are there.
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
         root_path=root_path,
         log_level="debug" if is_verbose else "warning",
         log_config=None,
         server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     thread = None
     if worker is not None:  # else nothing needs JAX

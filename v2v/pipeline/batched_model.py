@@ -8,7 +8,8 @@ call the model are waiting, their calls are computed together:
     job 2   sample(noise [k, t, y, x, c])  ┘  anything else             → a separate call
 
 A batch always has the rows of J = devices jobs (the last is repeated if fewer call), so one compilation serves any number of jobs. Without a
-mesh the jobs of a batch share one device, and their number is rounded up to a power of two.
+mesh the jobs of a batch share one device, and their number is rounded up to 1, 4, 16, ... or the most at a time: each number is a compilation
+of every program, which takes time once and memory for good.
 No row depends on another job's: noise depends only on the seed and the position in the clip, and windows are blended within their
 own clip (`windows.WindowLinks`). A job's result therefore equals that of the job on its own, up to the compiler's rounding. Weights are
 replicated on every device.
@@ -268,7 +269,7 @@ class _BatchQueue:
     def _compute(self, group: list[_Call]) -> None:
         """Compute equal calls in one batch; the last call is repeated if there are fewer than the batch has places."""
         # On one device places cost time, on a mesh they are there anyway.
-        places = self.capacity if self.mesh is not None else 1 << (len(group) - 1).bit_length()
+        places = self.capacity if self.mesh is not None else count_places(len(group), self.capacity)
         first, batch = group[0], [*group, *group[-1:] * (places - len(group))]
         arrays = {key: self._spread([call.arrays[key] for call in batch]) for key in first.arrays}
         if first.name == "sample":
@@ -306,6 +307,14 @@ class _BatchQueue:
         if self.mesh is None:
             return rows
         return jax.device_put(rows, sharding.batch_sharding(self.mesh, len(rows)))
+
+
+def count_places(calls: int, capacity: int) -> int:
+    """Return how many places a batch of so many calls has on one device: 1, 4, 16, ..., at most its capacity."""
+    places = 1
+    while places < calls:
+        places *= 4
+    return max(calls, min(places, capacity))
 
 
 def _join_step_functions(group: list[_Call]) -> StepFunction | None:
