@@ -15,6 +15,8 @@ from v2v.language.tokens import base_forms
 _CLIP_NOUNS = frozenset(
     {"video", "clip", "footage", "film", "movie", "scene", "picture", "image", "shot", "frame", "photo"}
 )
+# What helps where a clip is too blue.
+_AGAINST_CAST = {"blue": "warmer", "cyan": "warmer", "orange": "colder", "yellow": "colder"}
 _POINTERS = frozenset({"this", "the", "that", "my", "our", "these", "those"})
 _TURNING = ("turn", "change", "convert", "transform", "switch", "go", "make", "from")
 
@@ -302,11 +304,17 @@ def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon) -> list[str]:
         raise ReadingError("unclear", '"cool" may mean colder, or good; say "colder"')
     if colors and "duotone" in looks:
         return [f"duotone-{'-and-'.join(colors)}"]
+    is_excess = says_too or (clause.has("too") and clause.has_word("is", "are", "was", "look", "looks"))
+    if is_excess and len(colors) == 1 and colors[0] in _AGAINST_CAST:
+        return [*looks, _AGAINST_CAST[colors[0]]]
     if colors and down:
         raise ReadingError("undo", f'less "{colors[0]}" is nothing that it can do')
     if len(colors) > 1:
         raise ReadingError("unclear", f"several colors are not understood ({', '.join(colors)}); name one")
-    return list(dict.fromkeys(looks + [f"tint-{color}" for color in colors]))
+    implied = {name for look in looks if look in lexicon.looks for name in lexicon.looks[look].implies}
+    return list(
+        dict.fromkeys([look for look in looks if look not in implied] + [f"tint-{color}" for color in colors])
+    )
 
 
 def _strong_look(item: Item) -> bool:

@@ -93,6 +93,11 @@ class Lexicon:
       related: looks near a word's meaning, by word.
       foreign: function words of other languages.
       between: words that may stand between those of a phrase.
+      comparisons: what begins a comparison ("as if").
+      reasons: what begins a reason ("because").
+      subjects: first words of a sentence that tells something ("it").
+      statements: its verbs ("is"), in their base form.
+      wishes: words that turn it into a request ("should").
     """
 
     looks: Mapping[str, Look]
@@ -105,6 +110,11 @@ class Lexicon:
     related: Mapping[str, tuple[str, ...]]
     foreign: frozenset[str]
     between: frozenset[str]
+    comparisons: frozenset[tuple[str, ...]]
+    reasons: frozenset[tuple[str, ...]]
+    subjects: frozenset[str]
+    statements: frozenset[str]
+    wishes: frozenset[str]
 
     def with_objects(self, names: Iterable[str], attributes: Iterable[str] = ()) -> Lexicon:
         """Return this lexicon with the words for things that a model can edit.
@@ -170,6 +180,8 @@ def load_lexicon() -> Lexicon:
     return Lexicon(
         looks, properties, remedies, root, frozenset(words), frozenset(words | inflected), neighbors, related,
         frozenset(grammar["languages"]["words"]), frozenset(grammar["fillers"]["between"]),
+        *(frozenset(phrase for pattern in grammar["asides"][kind] for phrase in expand_phrase(pattern)) for kind in ("comparisons", "reasons")),
+        *(frozenset(grammar["asides"][kind]) for kind in ("subjects", "statements", "wishes")),
     )  # fmt: skip
 
 

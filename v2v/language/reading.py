@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
+from v2v.language.asides import pass_over_asides
 from v2v.language.clause_reading import Wishes, combine_places, read_clause
 from v2v.language.clauses import split_clauses
 from v2v.language.lexicon import Lexicon, Meaning, load_lexicon
@@ -38,7 +39,7 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
     """
     lexicon = load_lexicon().with_objects(objects, attributes)
     tokens, corrections = correct_spelling(split_sentence(sentence), lexicon)
-    items = _join_quoted_words(match_phrases(tokens, lexicon))
+    items = _name_speakers(_drop_taken_back(_join_quoted_words(match_phrases(tokens, lexicon))))
     try:
         _check_words(items, lexicon)
         if any(item.is_a("object") for item in items) or (attributes and _replaces_background(items)):
@@ -46,7 +47,17 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
             return Request(thing=_read_object_edit(items, words), corrections=corrections)
         return Request(steps=_read_looks(items, lexicon), corrections=corrections)
     except ReadingError as stop:
-        return Request(obstacle=stop.obstacle, corrections=corrections)
+        obstacle = stop.obstacle
+    if obstacle.kind == "unknown":
+        rest = pass_over_asides(items, lexicon)
+        try:
+            if rest.passed and not any(item.is_a("object") for item in rest.items):
+                _check_words(rest.items, lexicon)
+                steps = _read_looks(rest.items, lexicon)
+                return Request(steps=steps, corrections=corrections, passed_over=rest.passed)
+        except ReadingError:
+            pass  # the first obstacle tells more
+    return Request(obstacle=obstacle, corrections=corrections)
 
 
 def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
@@ -58,6 +69,38 @@ def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
             out[-1] = Item(f"{out[-1].text} {item.text}", (*out[-1].words, *item.words), (place,))
         else:
             out.append(item)
+    return out
+
+
+# What takes back all that was said before it.
+_TAKES_BACK = (("no", "wait"), ("wait", "no"), ("actually", "no"), ("no", "actually"), ("scratch", "that"), ("no", "sorry"), ("sorry", "no"), ("wait",))
+# Words behind which "me" is a place: "everything except me", "around me".
+_BEFORE_SPEAKER = frozenset({"except", "but", "only", "on", "around", "outside", "besides", "just"})
+
+
+def _drop_taken_back(items: Sequence[Item]) -> list[Item]:
+    """Return items from behind the last "no wait" on, where anything else follows it."""
+    for i in range(len(items) - 1, -1, -1):
+        words = tuple(word for item in items[i : i + 2] for word in item.words)
+        length = next((len(phrase) for phrase in _TAKES_BACK if words[: len(phrase)] == phrase), 0)
+        is_first = i == 0 or items[i - 1].is_break
+        rest = items[i + length :] if is_first and length else ()
+        if any(not item.is_break for item in rest):
+            return list(rest)
+    return list(items)
+
+
+def _name_speakers(items: Sequence[Item]) -> list[Item]:
+    """Return items in which "me" is a place where it is where something should be, or should not."""
+    out = list(items)
+    for i, item in enumerate(items):
+        if i == 0 or item.words not in (("me",), ("us",), ("myself",), ("ourselves",)):
+            continue
+        before, follows = items[i - 1], items[i + 1] if i + 1 < len(items) else None
+        ends = follows is None or follows.is_break or follows.is_a("soft", "hard")
+        is_changed = before.is_a("look", "state") and not before.is_a("verb", "filler")
+        if before.words[-1] in _BEFORE_SPEAKER or (is_changed and ends):
+            out[i] = Item(item.text, item.words, (Meaning("thing", "person"),))
     return out
 
 
@@ -167,7 +210,9 @@ def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
 
 
 def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
-    for item in items:
+    for i, item in enumerate(items):
+        if item.is_a("keep_end") and any(before.is_a("keep") for before in items[:i]):
+            continue
         for title in item.values("elsewhere"):
             raise ReadingError(
                 "elsewhere",
@@ -190,9 +235,19 @@ def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
         raise ReadingError("nothing", "it names no edit")
     _check_prohibitions(wishes, lexicon)
     steps = [Step(wish.look, wish.amount, combine_places(wish.place, wishes.place)) for wish in wishes.looks]
-    steps = list(dict.fromkeys(steps))
+    steps = _merge_repeated(steps)
     _check_contradictions(steps, lexicon)
     return tuple(steps)
+
+
+def _merge_repeated(steps: Iterable[Step]) -> list[Step]:
+    """Return steps with each look of a place once, as strongly as it is asked for anywhere ("colder, way colder")."""
+    merged: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        key = (step.look, str(step.place))
+        if key not in merged or step.amount > merged[key].amount:
+            merged[key] = step
+    return list(merged.values())
 
 
 def _check_prohibitions(wishes: Wishes, lexicon: Lexicon) -> None:

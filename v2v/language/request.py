@@ -90,9 +90,11 @@ class Request:
       thing: an edit of a thing.
       obstacle: why it is not followed.
       corrections: typing errors, as typed → as read.
+      passed_over: comparisons, reasons and descriptions with unknown words, which were left out.
     """
 
     steps: tuple[Step, ...] = ()
     thing: ObjectEdit | None = None
     obstacle: Obstacle | None = None
     corrections: dict[str, str] = field(default_factory=dict)
+    passed_over: tuple[str, ...] = ()
