@@ -53,9 +53,18 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
         if not any(_is_unknown(item) for item in segment):
             kept += segment
             continue
+        # "Thank you, Margaret"; "... but leave the window as it is" where a place is named already.
+        is_signature = not any(item.meanings and not item.is_a("filler") for item in segment) and all(
+            item.text[:1].isupper() for item in segment if _is_unknown(item)
+        )
+        if i and (is_signature or _keeps_the_rest(segment, segments[:i])):
+            passed.append(_text(segment))
+            continue
         places = {place for item in segment for place in item.values("thing")}
         named = {place for other in segments[i + 1 :] for item in other for place in item.values("thing")}
-        if _is_description(segment, lexicon) and (places <= named or _name_pronoun(segments[i + 1 :], segment)):
+        if _is_description(segment, segments[i + 1 :], lexicon) and (
+            places <= named or _name_pronoun(segments[i + 1 :], segment)
+        ):
             passed.append(_text(segment))
             kept += [item for item in segment if item.is_break]
             continue
@@ -80,6 +89,13 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
                 kept += aside
             start = end
     return WithoutAsides(tuple(kept), tuple(text for text in passed if text))
+
+
+def _keeps_the_rest(segment: Sequence[Item], earlier: Sequence[Sequence[Item]]) -> bool:
+    """Return whether a segment wants something kept that is not in the place where the edit is ("make me darker but leave the window")."""
+    has_place = any(item.is_a("thing") for other in earlier for item in other)
+    is_kept = any(item.is_a("keep") for item in segment)
+    return has_place and is_kept and not any(_is_plainly(item, ("look", "state", "color", "thing", "region", "property")) for item in segment)
 
 
 def _name_pronoun(segments: Sequence[list[Item]], described: Sequence[Item]) -> bool:
@@ -187,10 +203,26 @@ def _end_of_aside(items: Sequence[Item], start: int) -> int:
     return len(items)
 
 
-def _is_description(items: Sequence[Item], lexicon: Lexicon) -> bool:
-    """Return whether a segment with unknown words tells how something is: who or what, then "is" or the like, and no wish."""
+def _is_description(items: Sequence[Item], following: Sequence[Sequence[Item]], lexicon: Lexicon) -> bool:
+    """Return whether a segment with unknown words tells how something is: who or what, then "is" or the like, and no wish.
+
+    Args:
+      items: the segment.
+      following: the segments after it; where it names a color or a look, one of them has to name the edit, and no color ("his hat is red, make it
+        green" is about the hat).
+      lexicon: the phrases.
+    """
     words = [word for item in items for word in item.words]
-    if not lexicon.subjects & set(words[:3]) or any(_is_plainly(item, (*_NEVER, *_NOT_TOLD)) for item in items):
+    if not lexicon.subjects & set(words[:3]) or _starts_with(items, 0, lexicon.comparisons):
+        return False
+    has_cue = any(_is_plainly(item, ("look", "state", "color")) for item in items)
+    others = [item for segment in following for item in segment]
+    if has_cue and (
+        any(item.is_a("color") for item in others) or not any(_is_plainly(item, ("look", "state", "property")) for item in others)
+    ):
+        return False
+    forbidden = tuple(kind for kind in (*_NEVER, *_NOT_TOLD) if kind != "color" and (kind != "not" or has_cue))
+    if any(_is_plainly(item, forbidden) for item in items):
         return False
     forms = {form for word in words for form in base_forms(word)}
     return not forms & lexicon.wishes and bool(forms & lexicon.statements)

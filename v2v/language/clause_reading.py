@@ -15,6 +15,12 @@ from v2v.language.tokens import base_forms
 _CLIP_NOUNS = frozenset(
     {"video", "clip", "footage", "film", "movie", "scene", "picture", "image", "shot", "frame", "photo"}
 )
+# Colors that belong to a look: "leaves all golden and red like in October".
+_COLORS_OF = {
+    "autumn": ("red", "orange", "yellow", "brown"), "sepia": ("brown", "yellow"), "sunset": ("red", "orange", "pink", "purple", "yellow"),
+    "golden-hour": ("yellow", "orange"), "moonlight": ("blue", "silver", "white"), "winter": ("white", "blue"), "spring": ("green",), "night": ("blue", "black"),
+}  # fmt: skip
+_STATING = frozenset({"is", "are", "was", "were", "looks", "look", "feels", "feel", "seems", "seem", "giving"})
 # What helps where a clip is too blue.
 _AGAINST_CAST = {"blue": "warmer", "cyan": "warmer", "orange": "colder", "yellow": "colder"}
 _POINTERS = frozenset({"this", "the", "that", "my", "our", "these", "those"})
@@ -23,11 +29,19 @@ _TURNING = ("turn", "change", "convert", "transform", "switch", "go", "make", "f
 
 @dataclass(frozen=True)
 class Wish:
-    """A look that a clause asks for, or one that it forbids."""
+    """A look that a clause asks for, or one that it forbids.
+
+    Attributes:
+      look: its name.
+      amount: how much of it.
+      place: where; None for everywhere.
+      is_stated: whether the clause says that something "is" or "looks" so.
+    """
 
     look: str
     amount: float
     place: Place | None
+    is_stated: bool = False
 
 
 @dataclass
@@ -72,7 +86,7 @@ def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
     mode = _mode(clause, wishes.previous)
     wishes.previous = mode
     place = _read_place(clause)
-    is_kept = clause.has("keep") and not clause.having("look", "state")
+    is_kept = clause.has("keep", "keep_end" if clause.place_items else "keep") and not clause.having("look", "state")
     touches = mode.is_negated and clause.has("touch")
     if place is not None and clause.join == "except":
         place = replace(place, is_inverted=True)
@@ -93,7 +107,13 @@ def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
         wishes.is_described = True
         return
     _skip_descriptions(clause)
-    looks = _find_looks(clause, mode, lexicon)
+    if _tells_amount_alone(clause) and wishes.looks:
+        wishes.looks[-1] = replace(wishes.looks[-1], amount=_amount(wishes.looks[-1].look, mode, lexicon))
+        return
+    is_duotone = bool(wishes.looks) and wishes.looks[-1].look == "duotone"
+    looks = _find_looks(clause, mode, lexicon, is_duotone)
+    if is_duotone and looks and looks[0].startswith("duotone-"):
+        wishes.looks.pop()
     if looks and clause.is_alternative and not mode.is_negated:
         raise ReadingError("unclear", "one or the other can't be done; name one")
     if looks and wishes.looks and any(item.words[:2] == ("not", "too") for item in clause.having("weak")):
@@ -134,7 +154,7 @@ def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
     if place is not None and clause.join == "except":
         wishes.place, place = combine_places(wishes.place, place), None
     for look in looks:
-        wishes.looks.append(Wish(look, _amount(look, mode, lexicon), place))
+        wishes.looks.append(Wish(look, _amount(look, mode, lexicon), place, _states_something(clause)))
 
 
 def _mode(clause: Clause, previous: Mode | None) -> Mode:
@@ -172,11 +192,16 @@ def combine_places(inner: Place | None, outer: Place | None) -> Place | None:
     if inner is None or outer is None:
         return (inner or outer) and (inner or outer).simplified()  # pyright: ignore[reportOptionalMemberAccess]
     one, other = inner.simplified(), outer.simplified()
-    if (one.kind, one.name, one.is_inverted) != (other.kind, other.name, other.is_inverted):
+    if _where(one) != _where(other):
         raise ReadingError(
             "unclear", f"two places are not understood ({one}, {other}); edit one after the other"
         )
     return one
+
+
+def _where(place: Place) -> tuple[str, bool]:
+    """Return what tells whether two places are the same; the background is where no person is."""
+    return ("person", not place.is_inverted) if place.name == "background" else (place.name, place.is_inverted)
 
 
 def _keep(clause: Clause, wishes: Wishes) -> None:
@@ -210,6 +235,14 @@ def _read_removal(clause: Clause, place: Place | None, wishes: Wishes, lexicon: 
     raise ReadingError("undo", f'"{text}" is nothing that it can remove')
 
 
+def _states_something(clause: Clause) -> bool:
+    """Return whether a clause has the form of a statement: a subject and "is", "looks" or "feels", no "should"."""
+    words = [word for item in clause.items for word in item.words]
+    is_wish = clause.has_word("should", "would", "must", "be", "want", "please", "can", "could", "make") or _says_too(clause)
+    is_statement = any(word in _STATING for word in words[1:4]) or words[0] == "its"
+    return is_statement and not is_wish
+
+
 def _is_description(clause: Clause) -> bool:
     """Return whether a clause says how a clip is ("it is blurry"), not how it should be."""
     if (
@@ -221,7 +254,7 @@ def _is_description(clause: Clause) -> bool:
     states = clause.having("state")
     if not states or clause.has("verb", "up", "down", "lower") or any(item.is_comparative for item in states):
         return False
-    is_stated = clause.has_word("is", "are", "was", "were", "looks")
+    is_stated = clause.has_word("is", "are", "was", "were", "looks") or clause.items[0].words[0] == "its"
     is_wish = clause.has_word("should", "would", "so", "must", "be") or _says_too(clause)
     return is_stated and not is_wish
 
@@ -262,8 +295,14 @@ def _says_too(clause: Clause) -> bool:
     return any(item.is_a("too") and item.words != ("so",) for item in clause.items)
 
 
-def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon) -> list[str]:
-    """Return the looks that a clause names, turned round where it says less."""
+def _tells_amount_alone(clause: Clause) -> bool:
+    """Return whether a clause says how much and nothing else: "only slightly", "bring it down a bit"."""
+    others = ("look", "state", "property", "color", "region", "thing", "remove", "insert", "tint", "touch", "not")
+    return clause.has("weak", "strong") and clause.join != "not" and not clause.has(*others)
+
+
+def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon, is_duotone: bool = False) -> list[str]:
+    """Return the looks that a clause names, turned round where it says less; its colors may be those of a duotone named before."""
     says_too = _says_too(clause) and not mode.is_negated
     down = mode.down or says_too
     looks: list[str] = []
@@ -302,13 +341,14 @@ def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon) -> list[str]:
         and not (mode.up or says_too or mode.down)
     ):
         raise ReadingError("unclear", '"cool" may mean colder, or good; say "colder"')
-    if colors and "duotone" in looks:
+    if colors and ("duotone" in looks or (is_duotone and len(colors) == 2)):
         return [f"duotone-{'-and-'.join(colors)}"]
     is_excess = says_too or (clause.has("too") and clause.has_word("is", "are", "was", "look", "looks"))
     if is_excess and len(colors) == 1 and colors[0] in _AGAINST_CAST:
         return [*looks, _AGAINST_CAST[colors[0]]]
     if colors and down:
         raise ReadingError("undo", f'less "{colors[0]}" is nothing that it can do')
+    colors = [color for color in colors if not any(color in _COLORS_OF.get(look, ()) for look in looks)]
     if len(colors) > 1:
         raise ReadingError("unclear", f"several colors are not understood ({', '.join(colors)}); name one")
     implied = {name for look in looks if look in lexicon.looks for name in lexicon.looks[look].implies}

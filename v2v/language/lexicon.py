@@ -88,7 +88,7 @@ class Lexicon:
       remedies: what does the things that v2v doesn't, by their titles.
       root: tree of phrases.
       words: every word in it.
-      spellings: these, and inflected forms of the looks' words; some are no words.
+      spellings: these, but for those of idioms, and inflected forms of the looks' words; some are no words.
       neighbors: real words that are spelled like those.
       related: looks near a word's meaning, by word.
       foreign: function words of other languages.
@@ -151,7 +151,7 @@ def load_lexicon() -> Lexicon:
         )
         for name, row in _read_table("looks.toml").items()
     }
-    phrases = [*_look_phrases(), *_grammar_phrases(grammar)]
+    phrases = [*_look_phrases("phrases"), *_grammar_phrases(grammar)]
     for color in grammar["colors"]:
         looks[f"tint-{color}"] = Look(f"tint-{color}", f"{color} tint", near=_TINTS_NEAR.get(color, ()))
     root, words, inflected = PhraseNode(), set(), set()
@@ -161,6 +161,13 @@ def load_lexicon() -> Lexicon:
             words.update(phrase)
             if meaning.kind in ("look", "state", "property"):
                 inflected.update(form for word in phrase for form in _inflect(word))
+    targets = words | inflected
+    for pattern, meaning in _look_phrases("idioms"):
+        for phrase in expand_phrase(pattern):
+            if len(phrase) == 1 and " " in pattern:  # a part of an idiom says less
+                continue
+            _add_phrase(root, phrase, meaning)
+            words.update(phrase)
     properties = {
         name: Property(row["up"], row["down"], row.get("weak", False))
         for name, row in grammar["properties"].items()
@@ -178,7 +185,7 @@ def load_lexicon() -> Lexicon:
         for word in line.split()
     ) | frozenset(grammar["vague"]["words"])
     return Lexicon(
-        looks, properties, remedies, root, frozenset(words), frozenset(words | inflected), neighbors, related,
+        looks, properties, remedies, root, frozenset(words), frozenset(targets), neighbors, related,
         frozenset(grammar["languages"]["words"]), frozenset(grammar["fillers"]["between"]),
         *(frozenset(phrase for pattern in grammar["asides"][kind] for phrase in expand_phrase(pattern)) for kind in ("comparisons", "reasons")),
         *(frozenset(grammar["asides"][kind]) for kind in ("subjects", "statements", "wishes")),
@@ -197,11 +204,12 @@ def _read_table(name: str) -> dict[str, Any]:
     return tomllib.loads((TABLES / name).read_text())
 
 
-def _look_phrases() -> list[tuple[str, Meaning]]:
+def _look_phrases(key: Literal["phrases", "idioms"]) -> list[tuple[str, Meaning]]:
     out = []
     for name, row in _read_table("looks.toml").items():
-        out += [(pattern, Meaning("look", name)) for pattern in row["phrases"]]
-        out += [(word, Meaning("state", name)) for word in row.get("states", ())]
+        out += [(pattern, Meaning("look", name)) for pattern in row.get(key, ())]
+        if key == "phrases":
+            out += [(word, Meaning("state", name)) for word in row.get("states", ())]
     return out
 
 
@@ -271,5 +279,5 @@ def _with_objects(lexicon: Lexicon, names: tuple[str, ...], attributes: tuple[st
             _add_phrase(root, phrase, Meaning(kind, text))
             words.update(phrase)
     return dataclasses.replace(
-        lexicon, root=root, words=frozenset(words), spellings=lexicon.spellings | words
+        lexicon, root=root, words=frozenset(words), spellings=lexicon.spellings | (words - lexicon.words)
     )

@@ -39,7 +39,7 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
     """
     lexicon = load_lexicon().with_objects(objects, attributes)
     tokens, corrections = correct_spelling(split_sentence(sentence), lexicon)
-    items = _name_speakers(_drop_taken_back(_join_quoted_words(match_phrases(tokens, lexicon))))
+    items = _resolve_references(_drop_taken_back(_join_quoted_words(match_phrases(tokens, lexicon))))
     try:
         _check_words(items, lexicon)
         if any(item.is_a("object") for item in items) or (attributes and _replaces_background(items)):
@@ -48,7 +48,7 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
         return Request(steps=_read_looks(items, lexicon), corrections=corrections)
     except ReadingError as stop:
         obstacle = stop.obstacle
-    if obstacle.kind == "unknown":
+    if obstacle.kind in ("unknown", "number"):
         rest = pass_over_asides(items, lexicon)
         try:
             if rest.passed and not any(item.is_a("object") for item in rest.items):
@@ -72,8 +72,12 @@ def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
     return out
 
 
+# "from 1991", "the 90s": when a clip seems to be from.
+_YEAR = re.compile(r"(1[89]|20)\d\ds?|\d0s")
+# What a person does who wishes, and is no place: "my daughter wants it darker".
+_OF_WISHES = frozenset({"want", "wants", "wanted", "need", "needs", "say", "says", "said", "hate", "hates", "like", "likes", "love", "loves", "think", "thinks", "asked", "asks", "would"})
 # What takes back all that was said before it.
-_TAKES_BACK = (("no", "wait"), ("wait", "no"), ("actually", "no"), ("no", "actually"), ("scratch", "that"), ("no", "sorry"), ("sorry", "no"), ("wait",))
+_TAKES_BACK = (("no", "wait"), ("wait", "no"), ("actually", "no"), ("no", "actually"), ("scratch", "that"), ("no", "sorry"), ("sorry", "no"), ("wait",), ("hmm", "actually"), ("actually",))
 # Words behind which "me" is a place: "everything except me", "around me".
 _BEFORE_SPEAKER = frozenset({"except", "but", "only", "on", "around", "outside", "besides", "just"})
 
@@ -90,13 +94,23 @@ def _drop_taken_back(items: Sequence[Item]) -> list[Item]:
     return list(items)
 
 
-def _name_speakers(items: Sequence[Item]) -> list[Item]:
-    """Return items in which "me" is a place where it is where something should be, or should not."""
+def _resolve_references(items: Sequence[Item]) -> list[Item]:
+    """Return items in which words for people are places where they are meant so, years no numbers, and "them" the colors that are spoken of."""
     out = list(items)
     for i, item in enumerate(items):
+        follows = items[i + 1] if i + 1 < len(items) else None
+        if not item.meanings and _YEAR.fullmatch(item.words[0]):
+            out[i] = Item(item.text, item.words, (Meaning("filler"),))
+        if "person" in item.values("thing") and follows is not None and follows.words[0] in _OF_WISHES:
+            out[i] = Item(item.text, item.words, (Meaning("filler"),))
+        properties = [before for before in out[:i] if before.is_a("property")]
+        if item.words in (("them",), ("they",)) and properties and not any(
+            before.is_a("thing") for before in out[:i]
+        ):
+            out[i] = Item(item.text, item.words, properties[-1].meanings)  # "the colors scream, tone them down"
         if i == 0 or item.words not in (("me",), ("us",), ("myself",), ("ourselves",)):
             continue
-        before, follows = items[i - 1], items[i + 1] if i + 1 < len(items) else None
+        before = items[i - 1]
         ends = follows is None or follows.is_break or follows.is_a("soft", "hard")
         is_changed = before.is_a("look", "state") and not before.is_a("verb", "filler")
         if before.words[-1] in _BEFORE_SPEAKER or (is_changed and ends):
@@ -234,18 +248,25 @@ def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
             raise ReadingError("unclear", "it only says how the clip is; say what to do")
         raise ReadingError("nothing", "it names no edit")
     _check_prohibitions(wishes, lexicon)
+    _drop_descriptions(wishes, lexicon)
     steps = [Step(wish.look, wish.amount, combine_places(wish.place, wishes.place)) for wish in wishes.looks]
     steps = _merge_repeated(steps)
     _check_contradictions(steps, lexicon)
     return tuple(steps)
 
 
+def _drop_descriptions(wishes: Wishes, lexicon: Lexicon) -> None:
+    """Leave out looks that a clip is said to have where the opposite is asked for ("it looks clinical, I prefer it warmer")."""
+    opposites = {lexicon.looks[wish.look].opposite for wish in wishes.looks if wish.look in lexicon.looks and not wish.is_stated}
+    wishes.looks = [wish for wish in wishes.looks if not (wish.is_stated and wish.look in opposites)]
+
+
 def _merge_repeated(steps: Iterable[Step]) -> list[Step]:
-    """Return steps with each look of a place once, as strongly as it is asked for anywhere ("colder, way colder")."""
+    """Return steps with each look of a place once, as strongly as it is asked for last ("colder, way colder")."""
     merged: dict[tuple[str, str], Step] = {}
     for step in steps:
         key = (step.look, str(step.place))
-        if key not in merged or step.amount > merged[key].amount:
+        if key not in merged or step.amount != 1:
             merged[key] = step
     return list(merged.values())
 

@@ -7,7 +7,9 @@ Words of English that are spelled like known ones ("sight", "right", "light" bes
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 # Shorter words are too much alike to tell; a word of fewer than 4 letters is taken for a longer one alone.
 SHORTEST, SHORTEST_KNOWN = 3, 4
@@ -15,7 +17,17 @@ SHORTEST, SHORTEST_KNOWN = 3, 4
 _SHORT_CUTOFF, _CUTOFF = 0.85, 0.8
 
 
-def closest_word(word: str, vocabulary: Collection[str]) -> str | None:
+@functools.lru_cache(maxsize=8)
+def _by_first_letter(vocabulary: frozenset[str]) -> Mapping[str, Sequence[str]]:
+    """Return the words that are long enough by their first letter, in order."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for word in sorted(vocabulary):
+        if len(word) >= SHORTEST_KNOWN:
+            groups[word[0]].append(word)
+    return groups
+
+
+def closest_word(word: str, vocabulary: frozenset[str]) -> str | None:
     """Return the word of a vocabulary that a word is a typing error of, or None.
 
     Two neighboring letters may be swapped, one letter may be missing, doubled or another; in longer words two.
@@ -33,6 +45,6 @@ def closest_word(word: str, vocabulary: Collection[str]) -> str | None:
     cutoff = _SHORT_CUTOFF if len(word) <= SHORTEST_KNOWN else _CUTOFF
     # The first letter is seldom wrong.
     alike = [
-        k for k in vocabulary if k[0] == word[0] and len(k) >= SHORTEST_KNOWN and abs(len(k) - len(word)) <= 2
+        known for known in _by_first_letter(vocabulary).get(word[0], ()) if abs(len(known) - len(word)) <= 2
     ]
-    return next(iter(difflib.get_close_matches(word, sorted(alike), 1, cutoff)), None)
+    return next(iter(difflib.get_close_matches(word, alike, 1, cutoff)), None)

@@ -101,6 +101,8 @@ def plan_instruction(
         return (PlannedStep(sentence),)
     for typed, read in request.corrections.items():
         note(f'"{typed}" is read as "{read}"')
+    for words in request.passed_over:
+        note(f'"{words}" is passed over')
     return planned
 
 
