@@ -15,14 +15,45 @@ from v2v.language.matching import Item
 from v2v.language.tokens import base_forms
 
 # What can't be in an aside: it would be lost, or ask for something else there.
-_NEVER: tuple[Kind, ...] = ("elsewhere", "remove", "insert", "replace", "recolor", "object", "time", "not", "except", "keep")
+_NEVER: tuple[Kind, ...] = (
+    "elsewhere",
+    "remove",
+    "insert",
+    "replace",
+    "recolor",
+    "object",
+    "time",
+    "not",
+    "except",
+    "keep",
+)
 _NOT_COMPARED: tuple[Kind, ...] = ("color", "property", "up", "down", "lower", "region", "thing")
 _NOT_TOLD: tuple[Kind, ...] = ("color", "region", "too", "up", "down", "lower")
 _CUES: tuple[Kind, ...] = ("look", "state")
 # Before a noun phrase that says what the clip should become: "a", "into a", "give me that".
-_ARTICLES = frozenset({"a", "an", "some", "that", "this", "those", "these", "of", "one", "sort", "kind", "type"})
-_INTO = frozenset({"into", "like", "as", "want", "need", "be", "with", "for", "more", "very", "really", "so", "such"})
-_MANNERS = frozenset({"feel", "feeling", "look", "vibe", "style", "mood", "effect", "atmosphere", "aesthetic", "treatment", "tone", "filter", "grade"})
+_ARTICLES = frozenset(
+    {"a", "an", "some", "that", "this", "those", "these", "of", "one", "sort", "kind", "type"}
+)
+_INTO = frozenset(
+    {"into", "like", "as", "want", "need", "be", "with", "for", "more", "very", "really", "so", "such"}
+)
+_MANNERS = frozenset(
+    {
+        "feel",
+        "feeling",
+        "look",
+        "vibe",
+        "style",
+        "mood",
+        "effect",
+        "atmosphere",
+        "aesthetic",
+        "treatment",
+        "tone",
+        "filter",
+        "grade",
+    }
+)
 _RECEIVERS = frozenset({"me", "us", "it"})
 
 
@@ -80,9 +111,15 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
             end = _end_of_aside(segment, start + length)
             aside = segment[start:end]
             reason = _starts_with(segment, start, lexicon.reasons)
-            forbidden = _NEVER if reason else (*_NEVER, *_NOT_COMPARED)
-            if any(_is_unknown(item) for item in aside) and not any(_is_plainly(item, forbidden) and "person" not in item.values("thing") for item in aside):
-                cues = [] if reason else [item for item in aside if item.is_a(*_CUES) and not item.is_a("filler", "verb")]
+            forbidden = (*_NEVER, "region") if reason else (*_NEVER, *_NOT_COMPARED)
+            if any(_is_unknown(item) for item in aside) and not any(
+                _is_plainly(item, forbidden) and "person" not in item.values("thing") for item in aside
+            ):
+                cues = (
+                    []
+                    if reason
+                    else [item for item in aside if item.is_a(*_CUES) and not item.is_a("filler", "verb")]
+                )
                 passed.append(_text([item for item in aside if item not in cues]))
                 kept += cues
             else:
@@ -95,7 +132,13 @@ def _keeps_the_rest(segment: Sequence[Item], earlier: Sequence[Sequence[Item]]) 
     """Return whether a segment wants something kept that is not in the place where the edit is ("make me darker but leave the window")."""
     has_place = any(item.is_a("thing") for other in earlier for item in other)
     is_kept = any(item.is_a("keep") for item in segment)
-    return has_place and is_kept and not any(_is_plainly(item, ("look", "state", "color", "thing", "region", "property")) for item in segment)
+    return (
+        has_place
+        and is_kept
+        and not any(
+            _is_plainly(item, ("look", "state", "color", "thing", "region", "property")) for item in segment
+        )
+    )
 
 
 def _name_pronoun(segments: Sequence[list[Item]], described: Sequence[Item]) -> bool:
@@ -198,7 +241,11 @@ def _end_of_aside(items: Sequence[Item], start: int) -> int:
         if items[i].is_break:
             return i
         follows = items[i + 1] if i + 1 < len(items) else None
-        if items[i].is_a("soft") and follows is not None and follows.is_a("verb", "up", "down", "lower", *_CUES):
+        if (
+            items[i].is_a("soft")
+            and follows is not None
+            and follows.is_a("verb", "up", "down", "lower", *_CUES)
+        ):
             return i
     return len(items)
 
@@ -218,10 +265,13 @@ def _is_description(items: Sequence[Item], following: Sequence[Sequence[Item]], 
     has_cue = any(_is_plainly(item, ("look", "state", "color")) for item in items)
     others = [item for segment in following for item in segment]
     if has_cue and (
-        any(item.is_a("color") for item in others) or not any(_is_plainly(item, ("look", "state", "property")) for item in others)
+        any(item.is_a("color") for item in others)
+        or not any(_is_plainly(item, ("look", "state", "property")) for item in others)
     ):
         return False
-    forbidden = tuple(kind for kind in (*_NEVER, *_NOT_TOLD) if kind != "color" and (kind != "not" or has_cue))
+    forbidden = tuple(
+        kind for kind in (*_NEVER, *_NOT_TOLD) if kind != "color" and (kind != "not" or has_cue)
+    )
     if any(_is_plainly(item, forbidden) for item in items):
         return False
     forms = {form for word in words for form in base_forms(word)}

@@ -20,7 +20,9 @@ _COLORS_OF = {
     "autumn": ("red", "orange", "yellow", "brown"), "sepia": ("brown", "yellow"), "sunset": ("red", "orange", "pink", "purple", "yellow"),
     "golden-hour": ("yellow", "orange"), "moonlight": ("blue", "silver", "white"), "winter": ("white", "blue"), "spring": ("green",), "night": ("blue", "black"),
 }  # fmt: skip
-_STATING = frozenset({"is", "are", "was", "were", "looks", "look", "feels", "feel", "seems", "seem", "giving"})
+_STATING = frozenset(
+    {"is", "are", "was", "were", "looks", "look", "feels", "feel", "seems", "seem", "giving"}
+)
 # What helps where a clip is too blue.
 _AGAINST_CAST = {"blue": "warmer", "cyan": "warmer", "orange": "colder", "yellow": "colder"}
 _POINTERS = frozenset({"this", "the", "that", "my", "our", "these", "those"})
@@ -86,7 +88,9 @@ def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
     mode = _mode(clause, wishes.previous)
     wishes.previous = mode
     place = _read_place(clause)
-    is_kept = clause.has("keep", "keep_end" if clause.place_items else "keep") and not clause.having("look", "state")
+    is_kept = clause.has("keep", "keep_end" if clause.place_items else "keep") and not clause.having(
+        "look", "state"
+    )
     touches = mode.is_negated and clause.has("touch")
     if place is not None and clause.join == "except":
         place = replace(place, is_inverted=True)
@@ -201,7 +205,9 @@ def combine_places(inner: Place | None, outer: Place | None) -> Place | None:
 
 def _where(place: Place) -> tuple[str, bool]:
     """Return what tells whether two places are the same; the background is where no person is."""
-    return ("person", not place.is_inverted) if place.name == "background" else (place.name, place.is_inverted)
+    return (
+        ("person", not place.is_inverted) if place.name == "background" else (place.name, place.is_inverted)
+    )
 
 
 def _keep(clause: Clause, wishes: Wishes) -> None:
@@ -238,7 +244,9 @@ def _read_removal(clause: Clause, place: Place | None, wishes: Wishes, lexicon: 
 def _states_something(clause: Clause) -> bool:
     """Return whether a clause has the form of a statement: a subject and "is", "looks" or "feels", no "should"."""
     words = [word for item in clause.items for word in item.words]
-    is_wish = clause.has_word("should", "would", "must", "be", "want", "please", "can", "could", "make") or _says_too(clause)
+    is_wish = clause.has_word(
+        "should", "would", "must", "be", "want", "please", "can", "could", "make"
+    ) or _says_too(clause)
     is_statement = any(word in _STATING for word in words[1:4]) or words[0] == "its"
     return is_statement and not is_wish
 
@@ -297,7 +305,19 @@ def _says_too(clause: Clause) -> bool:
 
 def _tells_amount_alone(clause: Clause) -> bool:
     """Return whether a clause says how much and nothing else: "only slightly", "bring it down a bit"."""
-    others = ("look", "state", "property", "color", "region", "thing", "remove", "insert", "tint", "touch", "not")
+    others = (
+        "look",
+        "state",
+        "property",
+        "color",
+        "region",
+        "thing",
+        "remove",
+        "insert",
+        "tint",
+        "touch",
+        "not",
+    )
     return clause.has("weak", "strong") and clause.join != "not" and not clause.has(*others)
 
 

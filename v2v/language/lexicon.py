@@ -137,6 +137,10 @@ def expand_phrase(pattern: str) -> list[tuple[str, ...]]:
     return [phrase for phrase in dict.fromkeys(phrases) if phrase]
 
 
+def _expand_phrases(patterns: Iterable[str]) -> frozenset[tuple[str, ...]]:
+    return frozenset(phrase for pattern in patterns for phrase in expand_phrase(pattern))
+
+
 @functools.cache
 def load_lexicon() -> Lexicon:
     """Read the tables."""
@@ -184,11 +188,12 @@ def load_lexicon() -> Lexicon:
         if not line.startswith("#")
         for word in line.split()
     ) | frozenset(grammar["vague"]["words"])
+    asides = grammar["asides"]
     return Lexicon(
         looks, properties, remedies, root, frozenset(words), frozenset(targets), neighbors, related,
         frozenset(grammar["languages"]["words"]), frozenset(grammar["fillers"]["between"]),
-        *(frozenset(phrase for pattern in grammar["asides"][kind] for phrase in expand_phrase(pattern)) for kind in ("comparisons", "reasons")),
-        *(frozenset(grammar["asides"][kind]) for kind in ("subjects", "statements", "wishes")),
+        _expand_phrases(asides["comparisons"]), _expand_phrases(asides["reasons"]),
+        frozenset(asides["subjects"]), frozenset(asides["statements"]), frozenset(asides["wishes"]),
     )  # fmt: skip
 
 

@@ -75,9 +75,42 @@ def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
 # "from 1991", "the 90s": when a clip seems to be from.
 _YEAR = re.compile(r"(1[89]|20)\d\ds?|\d0s")
 # What a person does who wishes, and is no place: "my daughter wants it darker".
-_OF_WISHES = frozenset({"want", "wants", "wanted", "need", "needs", "say", "says", "said", "hate", "hates", "like", "likes", "love", "loves", "think", "thinks", "asked", "asks", "would"})
+_OF_WISHES = frozenset(
+    {
+        "want",
+        "wants",
+        "wanted",
+        "need",
+        "needs",
+        "say",
+        "says",
+        "said",
+        "hate",
+        "hates",
+        "like",
+        "likes",
+        "love",
+        "loves",
+        "think",
+        "thinks",
+        "asked",
+        "asks",
+        "would",
+    }
+)
 # What takes back all that was said before it.
-_TAKES_BACK = (("no", "wait"), ("wait", "no"), ("actually", "no"), ("no", "actually"), ("scratch", "that"), ("no", "sorry"), ("sorry", "no"), ("wait",), ("hmm", "actually"), ("actually",))
+_TAKES_BACK = (
+    ("no", "wait"),
+    ("wait", "no"),
+    ("actually", "no"),
+    ("no", "actually"),
+    ("scratch", "that"),
+    ("no", "sorry"),
+    ("sorry", "no"),
+    ("wait",),
+    ("hmm", "actually"),
+    ("actually",),
+)
 # Words behind which "me" is a place: "everything except me", "around me".
 _BEFORE_SPEAKER = frozenset({"except", "but", "only", "on", "around", "outside", "besides", "just"})
 
@@ -104,10 +137,14 @@ def _resolve_references(items: Sequence[Item]) -> list[Item]:
         if "person" in item.values("thing") and follows is not None and follows.words[0] in _OF_WISHES:
             out[i] = Item(item.text, item.words, (Meaning("filler"),))
         properties = [before for before in out[:i] if before.is_a("property")]
-        if item.words in (("them",), ("they",)) and properties and not any(
-            before.is_a("thing") for before in out[:i]
+        if (
+            item.words in (("them",), ("they",))
+            and properties
+            and not any(before.is_a("thing") for before in out[:i])
         ):
-            out[i] = Item(item.text, item.words, properties[-1].meanings)  # "the colors scream, tone them down"
+            out[i] = Item(
+                item.text, item.words, properties[-1].meanings
+            )  # "the colors scream, tone them down"
         if i == 0 or item.words not in (("me",), ("us",), ("myself",), ("ourselves",)):
             continue
         before = items[i - 1]
@@ -257,7 +294,11 @@ def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
 
 def _drop_descriptions(wishes: Wishes, lexicon: Lexicon) -> None:
     """Leave out looks that a clip is said to have where the opposite is asked for ("it looks clinical, I prefer it warmer")."""
-    opposites = {lexicon.looks[wish.look].opposite for wish in wishes.looks if wish.look in lexicon.looks and not wish.is_stated}
+    opposites = {
+        lexicon.looks[wish.look].opposite
+        for wish in wishes.looks
+        if wish.look in lexicon.looks and not wish.is_stated
+    }
     wishes.looks = [wish for wish in wishes.looks if not (wish.is_stated and wish.look in opposites)]
 
 
