@@ -77,12 +77,12 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
       items: of a sentence with unknown words.
       lexicon: the phrases.
     """
-    kept: list[Item] = []
+    content: list[Item] = []
     passed: list[str] = []
     segments = _split_segments(items)
     for i, segment in enumerate(segments):
         if not any(_is_unknown(item) for item in segment):
-            kept += segment
+            content += segment
             continue
         # "Thank you, Margaret"; "... but leave the window as it is" where a place is named already.
         is_signature = not any(item.meanings and not item.is_a("filler") for item in segment) and all(
@@ -92,12 +92,14 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
             passed.append(_text(segment))
             continue
         places = {place for item in segment for place in item.values("thing")}
-        named = {place for other in segments[i + 1 :] for item in other for place in item.values("thing")}
+        later_places = {
+            place for other in segments[i + 1 :] for item in other for place in item.values("thing")
+        }
         if _is_description(segment, segments[i + 1 :], lexicon) and (
-            places <= named or _name_pronoun(segments[i + 1 :], segment)
+            places <= later_places or _name_pronoun(segments[i + 1 :], segment)
         ):
             passed.append(_text(segment))
-            kept += [item for item in segment if item.is_break]
+            content += [item for item in segment if item.is_break]
             continue
         segment, words = _without_modifiers(segment)
         passed += words
@@ -105,7 +107,7 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
         while start < len(segment):
             length = _marker_length(segment, start, lexicon)
             if not length:
-                kept.append(segment[start])
+                content.append(segment[start])
                 start += 1
                 continue
             end = _end_of_aside(segment, start + length)
@@ -121,11 +123,11 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
                     else [item for item in aside if item.is_a(*_CUES) and not item.is_a("filler", "verb")]
                 )
                 passed.append(_text([item for item in aside if item not in cues]))
-                kept += cues
+                content += cues
             else:
-                kept += aside
+                content += aside
             start = end
-    return WithoutAsides(tuple(kept), tuple(text for text in passed if text))
+    return WithoutAsides(tuple(content), tuple(text for text in passed if text))
 
 
 def _keeps_the_rest(segment: Sequence[Item], earlier: Sequence[Sequence[Item]]) -> bool:
@@ -141,13 +143,13 @@ def _keeps_the_rest(segment: Sequence[Item], earlier: Sequence[Sequence[Item]]) 
     )
 
 
-def _name_pronoun(segments: Sequence[list[Item]], described: Sequence[Item]) -> bool:
+def _name_pronoun(segments: Sequence[list[Item]], description: Sequence[Item]) -> bool:
     """Put what a description is about in place of "it" in what follows ("the caption is hard to read, make it brighter"); return whether that is there."""
-    thing = next(item for item in described if item.is_a("thing"))
+    subject = next(item for item in description if item.is_a("thing"))
     for segment in segments:
         for i, item in enumerate(segment):
             if item.words in (("it",), ("they",), ("those",)):
-                segment[i] = Item(item.text, item.words, (Meaning("thing", thing.values("thing")[0]),))
+                segment[i] = Item(item.text, item.words, (Meaning("thing", subject.values("thing")[0]),))
                 return True
     return False
 
@@ -157,22 +159,24 @@ def _without_modifiers(items: list[Item]) -> tuple[list[Item], list[str]]:
 
     A noun phrase stands alone, or behind what begins none of the things in a clip: "into a ..." and "like ...", not "make the ...".
     """
-    kept, passed, start = list(items), [], 0
-    while start < len(kept):
+    content, passed, start = list(items), [], 0
+    while start < len(content):
         end = start
-        while end < len(kept) and (_is_unknown(kept[end]) or _is_look_noun(kept[end])):
+        while end < len(content) and (_is_unknown(content[end]) or _is_look_noun(content[end])):
             end += 1
-        run = kept[start:end]
+        run = content[start:end]
         looks = [item for item in run if _is_look_noun(item)]
         # A look that other words follow says how something else is ("a warm smile"), unless it is a feeling, and a name that precedes it whose it is.
-        is_last = bool(looks) and run[-1] is looks[0] or (end < len(kept) and kept[end].words[-1] in _MANNERS)
+        is_last = (
+            bool(looks) and run[-1] is looks[0] or (end < len(content) and content[end].words[-1] in _MANNERS)
+        )
         has_name = any(item.text.istitle() for item in run[:-1] if _is_unknown(item))
-        if len(looks) == 1 and len(run) > 1 and is_last and not has_name and _begins_phrase(kept, start):
+        if len(looks) == 1 and len(run) > 1 and is_last and not has_name and _begins_phrase(content, start):
             passed.append(_text([item for item in run if item not in looks]))
-            kept[start:end] = looks
+            content[start:end] = looks
             end = start + 1
         start = max(end, start + 1)
-    return kept, passed
+    return content, passed
 
 
 def _is_look_noun(item: Item) -> bool:
@@ -181,12 +185,12 @@ def _is_look_noun(item: Item) -> bool:
 
 def _begins_phrase(items: Sequence[Item], start: int) -> bool:
     """Return whether the noun phrase at `start` is what the clip should be, by the words before it."""
-    before = [item for item in items[:start] if not item.is_break]
-    while before and before[-1].words[-1] in _ARTICLES:
-        before.pop()
+    words_before = [item for item in items[:start] if not item.is_break]
+    while words_before and words_before[-1].words[-1] in _ARTICLES:
+        words_before.pop()
     if not before:
         return not any(item.is_a("verb", "up", "down", "lower") for item in items[start:])
-    last = before[-1].words[-1]
+    last = words_before[-1].words[-1]
     return last in _INTO or (last in _RECEIVERS and len(before) > 1)
 
 

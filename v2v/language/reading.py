@@ -49,12 +49,12 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
     except ReadingError as stop:
         obstacle = stop.obstacle
     if obstacle.kind in ("unknown", "number"):
-        rest = pass_over_asides(items, lexicon)
+        shortened = pass_over_asides(items, lexicon)
         try:
-            if rest.passed and not any(item.is_a("object") for item in rest.items):
-                _check_words(rest.items, lexicon)
-                steps = _read_looks(rest.items, lexicon)
-                return Request(steps=steps, corrections=corrections, passed_over=rest.passed)
+            if shortened.passed and not any(item.is_a("object") for item in shortened.items):
+                _check_words(shortened.items, lexicon)
+                steps = _read_looks(shortened.items, lexicon)
+                return Request(steps=steps, corrections=corrections, passed_over=shortened.passed)
         except ReadingError:
             pass  # the first obstacle tells more
     return Request(obstacle=obstacle, corrections=corrections)
@@ -121,9 +121,9 @@ def _drop_taken_back(items: Sequence[Item]) -> list[Item]:
         words = tuple(word for item in items[i : i + 2] for word in item.words)
         length = next((len(phrase) for phrase in _TAKES_BACK if words[: len(phrase)] == phrase), 0)
         is_first = i == 0 or items[i - 1].is_break
-        rest = items[i + length :] if is_first and length else ()
-        if any(not item.is_break for item in rest):
-            return list(rest)
+        remainder = items[i + length :] if is_first and length else ()
+        if any(not item.is_break for item in remainder):
+            return list(remainder)
     return list(items)
 
 
@@ -136,21 +136,21 @@ def _resolve_references(items: Sequence[Item]) -> list[Item]:
             out[i] = Item(item.text, item.words, (Meaning("filler"),))
         if "person" in item.values("thing") and follows is not None and follows.words[0] in _OF_WISHES:
             out[i] = Item(item.text, item.words, (Meaning("filler"),))
-        properties = [before for before in out[:i] if before.is_a("property")]
+        properties = [earlier for earlier in out[:i] if earlier.is_a("property")]
         if (
             item.words in (("them",), ("they",))
             and properties
-            and not any(before.is_a("thing") for before in out[:i])
+            and not any(earlier.is_a("thing") for earlier in out[:i])
         ):
             out[i] = Item(
                 item.text, item.words, properties[-1].meanings
             )  # "the colors scream, tone them down"
         if i == 0 or item.words not in (("me",), ("us",), ("myself",), ("ourselves",)):
             continue
-        before = items[i - 1]
+        previous = items[i - 1]
         ends = follows is None or follows.is_break or follows.is_a("soft", "hard")
-        is_changed = before.is_a("look", "state") and not before.is_a("verb", "filler")
-        if before.words[-1] in _BEFORE_SPEAKER or (is_changed and ends):
+        is_changed = previous.is_a("look", "state") and not previous.is_a("verb", "filler")
+        if previous.words[-1] in _BEFORE_SPEAKER or (is_changed and ends):
             out[i] = Item(item.text, item.words, (Meaning("thing", "person"),))
     return out
 
@@ -262,7 +262,7 @@ def _read_object_edit(items: Sequence[Item], sentence: str) -> ObjectEdit:
 
 def _read_looks(items: Sequence[Item], lexicon: Lexicon) -> tuple[Step, ...]:
     for i, item in enumerate(items):
-        if item.is_a("keep_end") and any(before.is_a("keep") for before in items[:i]):
+        if item.is_a("keep_end") and any(earlier.is_a("keep") for earlier in items[:i]):
             continue
         for title in item.values("elsewhere"):
             raise ReadingError(

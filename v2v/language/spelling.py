@@ -45,6 +45,6 @@ def closest_word(word: str, vocabulary: frozenset[str]) -> str | None:
     cutoff = _SHORT_CUTOFF if len(word) <= SHORTEST_KNOWN else _CUTOFF
     # The first letter is seldom wrong.
     alike = [
-        known for known in _by_first_letter(vocabulary).get(word[0], ()) if abs(len(known) - len(word)) <= 2
+        other for other in _by_first_letter(vocabulary).get(word[0], ()) if abs(len(other) - len(word)) <= 2
     ]
     return next(iter(difflib.get_close_matches(word, alike, 1, cutoff)), None)
