@@ -188,10 +188,10 @@ def _begins_phrase(items: Sequence[Item], start: int) -> bool:
     words_before = [item for item in items[:start] if not item.is_break]
     while words_before and words_before[-1].words[-1] in _ARTICLES:
         words_before.pop()
-    if not before:
+    if not words_before:
         return not any(item.is_a("verb", "up", "down", "lower") for item in items[start:])
     last = words_before[-1].words[-1]
-    return last in _INTO or (last in _RECEIVERS and len(before) > 1)
+    return last in _INTO or (last in _RECEIVERS and len(words_before) > 1)
 
 
 def _split_segments(items: Sequence[Item]) -> list[list[Item]]:
