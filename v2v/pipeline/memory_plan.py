@@ -17,7 +17,7 @@ The plan is made from shapes and the device's memory, so it can be told before a
 Working memory is estimated from above, by what compilers report for the 5B model (libtpu for v5e and v6e, XLA for H100 and RTX 4090):
 GiB of temporaries          v5e / v6e                   GPU
     decode 81x480x832       6.00; in 2x2 tiles 4.69     8.80; in 2x2 tiles 5.30
-    decode 121x704x1280                                 17.03; in 2x2 tiles 10.88
+    decode 121x704x1280     in 2x2 tiles 9.82           17.03; in 2x2 tiles 10.88
     encode                  5.09                        3.46; 7.50 at 121x704x1280
     sample 8,190 tokens     1.90                        0.65; 55,440 tokens 3.85
     sample 16,770 tokens    2.49; int8 2.18; nf4 1.51   1.20
