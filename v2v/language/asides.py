@@ -273,9 +273,9 @@ def _is_description(items: Sequence[Item], following: Sequence[Sequence[Item]], 
         or not any(_is_plainly(item, ("look", "state", "property")) for item in others)
     ):
         return False
-    forbidden = tuple(
+    forbidden: list[Kind] = [
         kind for kind in (*_NEVER, *_NOT_TOLD) if kind != "color" and (kind != "not" or has_cue)
-    )
+    ]
     if any(_is_plainly(item, forbidden) for item in items):
         return False
     forms = {form for word in words for form in base_forms(word)}
