@@ -269,6 +269,24 @@ def test_what_lies_beside_or_inside_a_file_counts(folder):
     assert batch._key(later, "") != both()[0]
 
 
+def test_an_option_that_is_added_leaves_finished_jobs_finished(folder):
+    """It has its default in all of them."""
+
+    @dataclasses.dataclass(frozen=True)
+    class LaterSettings(EditSettings):
+        levels: int = 256
+
+    job = manifest.parse_job(1, json.dumps(GREY).encode(), folder / "m")
+
+    def key(settings):
+        return batch._key(
+            dataclasses.replace(job, request=dataclasses.replace(job.request, settings=settings)), ""
+        )
+
+    assert key(LaterSettings(seed=3)) == key(EditSettings(seed=3)) != key(EditSettings())
+    assert key(LaterSettings(levels=2)) != key(EditSettings()) == key(LaterSettings())
+
+
 class Skipper(FakePretrained):
     """What it makes while skipping is 20 levels too bright."""
 

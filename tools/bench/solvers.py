@@ -11,7 +11,7 @@ so the exact operator's result is a second measure for all.
 import argparse
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -27,13 +27,8 @@ from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.video import inputs
 
 LOOKS = {"greyscale": "make it black and white", "sepia": "make it sepia", "night": "make it night", "winter": "make it look like winter"}  # fmt: skip
-# UniPC is published with tables of its own.
-SCHEDULES: dict[SolverName, ScheduleName] = {
-    "euler": "linear",
-    "heun": "linear",
-    "unipc": "diffusers",
-    "renoise": "linear",
-}
+# UniPC is published with tables of its own; the others have linear levels.
+SCHEDULES: dict[SolverName, ScheduleName] = {"unipc": "diffusers"}
 
 
 class Measurement(NamedTuple):
@@ -64,9 +59,9 @@ def main() -> None:
     print(
         f"{'solver':<8} {'steps':>5} {'evaluations':>11} {'seconds':>8} {'to 50 steps':>12} {'to operator':>12}"
     )
-    for solver in SCHEDULES:
+    for solver in get_args(SolverName):
         for steps in args.steps:
-            sampling = SamplingConfig(solver, steps, guidance, SCHEDULES[solver], flow.shift)
+            sampling = SamplingConfig(solver, steps, guidance, SCHEDULES.get(solver, "linear"), flow.shift)
             result = edit(args.model, clips, sampling)
             print(
                 f"{solver:<8} {steps:>5} {result.evaluations:>11} {result.seconds:>8.3f} {psnr(result.pixels, reference.pixels):>9.2f} dB "

@@ -48,6 +48,10 @@ class JobResult(TypedDict):
 
 RECORDS_FOLDER = ".jobs"
 RESULTS_FILE = "results.jsonl"
+# Settings that the records of every version tell; a later one counts only where it isn't its default.
+FIRST_SETTINGS = frozenset({
+    "start", "end", "steps", "guidance", "guide", "strength", "seed", "preserve", "detail", "invert_mask", "soft", "window",
+})  # fmt: skip
 # Bytes read at a time; of weights, what is hashed at either end of each file.
 BLOCK_BYTES = 1 << 20
 
@@ -300,22 +304,13 @@ def _key(job: Job, weights: str) -> str:
             digest.update(Path(value).read_bytes())
         else:
             digest.update(str(value).encode())
-    settings = dataclasses.asdict(request.settings)
-    if not settings["negative"]:  # records of earlier versions have no such setting
-        del settings["negative"]
+    settings = {
+        field.name: value
+        for field in dataclasses.fields(request.settings)
+        if (value := getattr(request.settings, field.name)) != field.default or field.name in FIRST_SETTINGS
+    }
     if settings["detail"] == "auto":  # the default had this name in records of earlier versions
         settings["detail"] = "guided"
-    later = {
-        "amount": 1.0,
-        "anyway": False,
-        "guidance_reference": None,
-        "guidance_source": None,
-        "low_guidance": None,
-        "task": "",
-    }
-    for name, default in later.items():  # unknown to earlier versions
-        if settings[name] == default:
-            del settings[name]
     other_inputs = [request.instruction, job.output, settings, [weight for _, weight in job.lora]]
     if job.pairs:
         other_inputs.append([other for _, *other in job.pairs])
