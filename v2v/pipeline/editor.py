@@ -1,4 +1,4 @@
-"""Edit a clip by an instruction: the whole flow in one file. Start reading here.
+"""Edit a clip by an instruction: the editor that people use, and the whole flow in a list. Start reading here.
 
     video -> latents -> tokens -> transformer -> velocity -> sampler -> video
 
@@ -15,10 +15,11 @@ therefore decoded twice, and never held in memory:
 6. Frames are read again one by one, and the low-resolution edit is transferred to the clip's resolution
    (`video/detail_transfer/`, `full_resolution.py`).
 7. Outside the mask and the time range the source is restored (`video/mask.py`).
+
+The code of this list is `edit_step.py`. An instruction of several looks goes through it several times, `EasyV2VEditor.edit` plans them.
 """
 
 import dataclasses
-import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,31 +27,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import cv2
 import numpy as np
 
 from v2v.checkpoints import hub_upload
-from v2v.config import ModelConfig, TransformerName
-from v2v.diffusion.schedule import count_steps
-from v2v.errors import InputError, note
-from v2v.language.places import draw_region
-from v2v.pipeline import editor_inputs, generation, tiled, windowed
-from v2v.pipeline.full_resolution import FrameRegion, FrameRows, FullResolutionFrames, Upsampler
+from v2v.config import TransformerName
+from v2v.errors import InputError
+from v2v.pipeline import generation
+from v2v.pipeline.edit_step import apply_step
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
-from v2v.pipeline.mask_search import check_mask_name, network_files, remove_text, search_clip
-from v2v.pipeline.model import EditingModel, TextEmbedding
-from v2v.pipeline.network_transfer import choose_upsampler
+from v2v.pipeline.model import EditingModel
 from v2v.pipeline.output_types import Output, OutputType, check_output_type, convert_output
 from v2v.pipeline.pretrained import Pretrained, load_pretrained
 from v2v.pipeline.progress import Progress, end_when_set
 from v2v.pipeline.sampling_choice import note_settings
 from v2v.pipeline.sampling_observer import Cancellation, LatentCollector, SamplingObserver, StepCallback
 from v2v.pipeline.saved_model import save_model
-from v2v.pipeline.second_video import read_second_video
 from v2v.pipeline.settings import (
     AUTO_MASK,
     ClipInput,
-    EditReport,
     EditRequest,
     EditResult,
     EditSettings,
@@ -59,27 +53,12 @@ from v2v.pipeline.settings import (
     picture_inputs,
 )
 from v2v.runtime import compilation_cache
-from v2v.video import change_detection, file_checks, inputs
-from v2v.video import mask as masks
-from v2v.video import video as files
-from v2v.video.detail_transfer.transfer import DetailTransfer, enlarge, evenly_spaced_frames
+from v2v.video import file_checks
 from v2v.video.file_checks import DEFAULT_FORMAT
-from v2v.video.frame_store import FrameStore
 from v2v.video.output_format import OutputFormat
 from v2v.video.segmentation.base import ClipMask
-from v2v.video.segmentation.halves import RepeatedMask
-from v2v.video.segmentation.registry import build_mask_source, is_mask_source
+from v2v.video.segmentation.registry import is_mask_source
 from v2v.video.video import Video
-
-# Pixels of a frame from which a model's picture is better left as it is, where the clip has its size: transfer of detail is made for small
-# models, and takes the 5B's picture 27 to 42 dB away from what it drew.
-NATIVE_DETAIL_PIXELS = 256 * 256
-# How much a given first frame may be stretched to the clip's shape without a note.
-NOTED_STRETCH = 1.03
-# How much a clip may be stretched to the size that it is edited at without a note.
-NOTED_DISTORTION = 1.25
-# Words that turn an instruction into its opposite, as far as a tokenizer splits them.
-NEGATIONS = frozenset({"not", "don", "dont", "never", "no", "without", "stop", "avoid"})
 
 
 class EasyV2VEditor:
@@ -157,12 +136,16 @@ class EasyV2VEditor:
         note_settings(request.settings, self.model.config)
         # Masks by name are those of the source, not of an edit of it.
         masks_by_name: dict[str, ClipMask] = {}
-        result = self._edit_step(request, first, masks_by_name, output, output_format, progress, observer)
+        result = apply_step(
+            self.model, request, first, masks_by_name, output, output_format, progress, observer
+        )
         area = result.report["mask_area"]
         for step in others:
             request = dataclasses.replace(request, video=result.video, first_frame=None)
             observer = dataclasses.replace(observer, latents=LatentCollector() if keep_latents else None)
-            result = self._edit_step(request, step, masks_by_name, output, output_format, progress, observer)
+            result = apply_step(
+                self.model, request, step, masks_by_name, output, output_format, progress, observer
+            )
             area = max(area, result.report["mask_area"])
         result.report["prompt"] = " ".join(request.instruction.split())
         result.report["mask_area"] = area
@@ -213,171 +196,6 @@ class EasyV2VEditor:
             has_reference=request.reference is not None,
             anyway=request.settings.anyway,
         )
-
-    def _edit_step(
-        self,
-        request: EditRequest,
-        step: PlannedStep,
-        masks_by_name: dict[str, ClipMask],
-        output: str | Path | None,
-        output_format: OutputFormat,
-        progress: Progress,
-        observer: SamplingObserver,
-    ) -> EditResult:
-        """Edit a clip by one look, or by an instruction as it was typed.
-
-        Args:
-          request: the edit.
-          step: what the model is given.
-          masks_by_name: masks of mask sources so far, to which this edit's is added.
-          output: as in `edit`, like the rest.
-          output_format: the format.
-          progress: as in progress.py.
-          observer: what is told of the sampling.
-        """
-        model, settings = self.model, request.settings
-        mask = step.mask_source or request.mask
-        _check_ability(model, request)
-        windowed.window_length(model.config, settings.window)
-        if model.skipping is not None:
-            model.skipping.forget()
-        # Built before the clip is read, so that a missing extra is found at once.
-        check_mask_name(mask)
-        mask_source = build_mask_source(mask, network_files()) if is_mask_source(mask) else None
-        small = FrameStore()
-
-        def keep(frame: np.ndarray) -> None:
-            nonlocal model
-            if not len(small):
-                model = self.model.for_clip(*frame.shape[:2])
-            small.append(inputs.resize_frame(frame, model.config.height, model.config.width))
-
-        clip = inputs.open_clip(request.video, request.fps, keep)
-        config = model.config
-        size = config.height, config.width
-        _note_stretch(clip.frames.shape[1:3], config)
-        if output is not None:
-            files.check_format(clip, Path(output), output_format)
-        span = masks.frame_range(clip, settings.start, settings.end)
-        auto = isinstance(mask, str) and mask == AUTO_MASK
-        masks.fade_width(settings.soft, *clip.frames.shape[1:3])  # checked before any computation
-        name = "" if mask_source is None else str(mask)
-        if mask_source is not None:
-            if name not in masks_by_name:
-                masks_by_name[name] = search_clip(mask_source, clip, span, progress)
-            mask = masks_by_name[name]
-        if step.place is not None and step.place.kind == "region":
-            mask = RepeatedMask(draw_region(step.place, *clip.frames.shape[1:3]))
-        edit_mask = (
-            None
-            if mask is None or auto
-            else masks.Mask(mask, clip, settings.invert_mask, settings.soft, name=name)
-        )
-        if edit_mask:
-            edit_mask.survey(*size, *span)
-            text_free = None
-            if isinstance(mask, ClipMask) and not settings.invert_mask:
-                text_free = remove_text(step.sentence, mask, clip)
-            if text_free is not None:
-                report = _build_report(settings, config, clip, edit_mask.active_span)
-                report["mask_area"] = round(edit_mask.area, 4)
-                return EditResult(
-                    dataclasses.replace(clip, frames=text_free, path=None, report=report), report
-                )
-            if settings.preserve:  # frames with an all-black mask need no edit
-                span = edit_mask.active_span
-            edit_mask = None if edit_mask.is_full and span == edit_mask.active_span else edit_mask
-        editor_inputs.check_inputs(
-            model, request, has_mask=edit_mask is not None or auto, frames=span[1] - span[0]
-        )
-        editor_inputs.tell_rate(config, clip.fps if len(clip.frames) > 1 else config.fps)
-        images = editor_inputs.read_references(config, request.references)
-        first_frame = second = None
-        if request.second_video is not None:
-            second = read_second_video(config, request.second_video, request.fps, clip.fps)
-        if request.first_frame is not None:
-            generation.check_first_frame(config)
-            first_frame = _read_first_frame(request.first_frame, clip.frames.shape[1:3], size)
-        is_picture = len(clip.frames) == 1
-        if config.condition.context == "stored":
-            embedding = editor_inputs.read_context(config, request, step.sentence, is_picture=is_picture)
-        else:
-            task = editor_inputs.tell_task(
-                config,
-                settings,
-                has_source=True,
-                has_reference=bool(images),
-                is_picture=is_picture,
-                has_second_source=request.second_video is not None,
-            )
-            embedding = self._embed_instruction(step.sentence, settings.anyway, task)
-        report = _build_report(settings, config, clip, span)
-        report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
-        if edit_mask is not None:
-            report["mask_area"] = round(edit_mask.area, 4)
-
-        # If the source is restored outside the time range, only the frames inside it are sampled.
-        first, last = span if settings.preserve else (0, len(clip.frames))
-        is_restored = settings.preserve or step.place is not None
-        # A look is done best without a mask: the rest of the frame is restored afterwards.
-        shown_mask = None if step.is_look and is_restored else edit_mask
-        mask_lookup = _build_mask_lookup(shown_mask, span, (first, last), size)
-        z_refs = [model.encode(np.repeat(image[None, None], config.batch, 0)) for image in images]
-        edit_inputs = windowed.EditInputs(
-            np.repeat(np.asarray(embedding.rows), config.batch, 0),
-            self._embed_negative(settings, config),
-            mask_lookup,
-            z_refs[0] if z_refs else None,
-            first_frame,
-            {f"reference_{i}": z for i, z in enumerate(z_refs[1:], 2)},
-            second,
-        )
-        source, edit = windowed.edit_windows(
-            model, small, first, last, edit_inputs, settings, progress, observer
-        )
-
-        sampled_rows = evenly_spaced_frames(len(edit), *size)
-        if auto:
-            edit_mask = change_detection.ChangeMask(
-                source, edit, clip.frames.shape[:3], first, sampled_rows, settings.soft
-            )
-            report["mask_area"] = round(edit_mask.area, 4)
-        report["leak_model"] = change_detection.measure_leak(source, edit, mask_lookup, first)
-        upsample: Upsampler = _enlarge
-        rows: FrameRows = edit
-        detail = settings.detail
-        if detail == "auto":
-            is_native = (
-                clip.frames.shape[1:3] == size and config.height * config.width >= NATIVE_DETAIL_PIXELS
-            )
-            detail = "model" if is_native else "guided"
-        if detail == "guided":
-            upsample = transfer = DetailTransfer.fit(
-                source[sampled_rows],
-                edit[sampled_rows],
-                mask_lookup(sampled_rows + first) if mask_lookup and settings.preserve else None,
-            )
-            if model.detail_network is not None:
-                upsample = choose_upsampler(transfer, model.detail_network, source, edit)
-        if detail == "tiles":
-            tiles = tiled.TiledEdit(model, clip.frames, edit, first, edit_inputs, settings)
-            rows, upsample = tiled.TiledFrames(tiles), tiled.select_part
-        amount = settings.amount * step.amount
-        if amount != 1:
-            upsample = functools.partial(_apply_amount, upsample, amount)
-        frames = FullResolutionFrames(
-            clip,
-            span,
-            first,
-            source,
-            rows,
-            upsample,
-            edit_mask,
-            report,
-            is_restored,
-            progress,
-        )
-        return EditResult(dataclasses.replace(clip, frames=frames, path=None, report=report), report)
 
     def write(
         self,
@@ -500,16 +318,16 @@ class EasyV2VEditor:
           EditCanceledError: `cancel` was set, or a function of the caller's raised it.
         """
         check_output_type(output_type)
-        request = EditRequest(
+        request = EditRequest.of(
             video,
             instruction,
             mask,
             reference,
-            EditSettings.of(**settings),
-            fps,
-            first_frame,
-            context,
-            second_video,
+            first_frame=first_frame,
+            context=context,
+            second_video=second_video,
+            fps=fps,
+            **settings,
         )
         result = self.edit(
             request,
@@ -562,16 +380,16 @@ class EasyV2VEditor:
         Raises:
           InputError: invalid input that the caller can correct.
         """
-        request = EditRequest(
+        request = EditRequest.of(
             video,
             instruction,
             mask,
             reference,
-            EditSettings.of(**settings),
-            fps,
-            first_frame,
-            context,
-            second_video,
+            first_frame=first_frame,
+            context=context,
+            second_video=second_video,
+            fps=fps,
+            **settings,
         )
         return self.write(
             request,
@@ -613,35 +431,10 @@ class EasyV2VEditor:
           InputError: invalid input that the caller can correct, or a model that can't do without a source.
         """
         values = EditSettings.of(**settings)
-        model, picture = self.model, None
-        generation.check_generation(model)
-        if not re.search(r"\w", prompt):
-            raise InputError("text-only: expected a text that says what the clip shows, got none")
-        if first_frame is not None:
-            generation.check_first_frame(model.config)
-            picture = inputs.read_picture(first_frame, "first frame")
-            model = model.for_clip(*picture.shape[:2])
-            picture = inputs.resize_frame(picture, model.config.height, model.config.width)
-        note_settings(values, model.config)
-        references = picture_inputs(reference)
-        generation.check_references(model, values, len(references))
-        is_picture = windowed.window_length(model.config, values.window) == 1
-        task = editor_inputs.tell_task(
-            model.config, values, has_source=False, has_reference=bool(references), is_picture=is_picture
-        )
-        images = editor_inputs.read_references(model.config, references)
-        embedding = self._embed_instruction(prompt, values.anyway, task)
-        negative = self._embed_negative(values, model.config)
-        text = np.asarray(embedding.rows)
-        made_from = generation.GenerationInputs(
-            text, None if negative is None else negative[:1], picture, tuple(images)
-        )
         progress, observer = self._build_observer(progress, callback_on_step_end, cancel)
-        clip = generation.generate_clip(model, made_from, values, fps or model.config.fps, progress, observer)
-        report = _build_report(values, model.config, clip, (0, len(clip.frames)))
-        report["prompt"] = " ".join(prompt.split())
-        report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
-        return dataclasses.replace(clip, report=report)
+        return generation.generate(
+            self.model, prompt, values, first_frame, picture_inputs(reference), fps, progress, observer
+        )
 
     def load_lora_weights(
         self, adapter, scale: float = 1.0, transformer: TransformerName | None = None
@@ -709,138 +502,6 @@ class EasyV2VEditor:
         """Remove every adapter added since the model was loaded."""
         self.model = self._base_model
 
-    def _embed_negative(self, settings: EditSettings, config: ModelConfig) -> np.ndarray | None:
-        """Return the embedding of the text that guidance leads away from, [config.batch, m, d]; None without one.
-
-        Causes a note where guidance is off, so that the text does nothing.
-        """
-        text = " ".join((settings.negative or config.flow.negative).split())
-        if not text:
-            return None
-        if config.condition.context == "stored":
-            raise InputError(
-                f"negative: {config.name} reads no sentence, so there is none to lead away from; leave it out"
-            )
-        if settings.guidance_of(config) == 1:
-            if not settings.negative:
-                return None
-            note("the negative text does nothing at guidance 1; raise --guidance")
-        embedding = self.model.embed_text([text])
-        if embedding.unknown and settings.negative:
-            note(f"words of the negative text that the model doesn't know: {', '.join(embedding.unknown)}")
-        return np.repeat(np.asarray(embedding.rows), config.batch, 0)
-
-    def _embed_instruction(self, prompt: str, anyway: bool, task: str = "") -> TextEmbedding:
-        """Embed an instruction; note words that the model can't read.
-
-        Args:
-          prompt: the instruction, with single spaces.
-          anyway: note what would be an error.
-          task: a sentence that stands before it, without a space (`language/task_prompts.py`).
-
-        Raises:
-          InputError: the model knows none of its words, or not the "not" that it begins with.
-        """
-        embedding = self.model.embed_text([task + prompt])
-        if embedding.unknown:
-            _check_unknown(prompt, embedding, anyway)
-        if embedding.cut:
-            note(
-                f"the instruction is longer than the model reads, {self.model.config.text.text_len} tokens; its end is left out:"
-                f' "{embedding.cut}"'
-            )
-        return embedding
-
-
-def _check_ability(model: EditingModel, request: EditRequest) -> None:
-    """Check that a model can edit: with what it was trained on, from the noised source, or from a first frame that is given.
-
-    Causes a note where it sees less of the source than an editor does.
-
-    Raises:
-      InputError: a model that was never trained to edit, which would ignore the source.
-    """
-    if model.conditions:
-        return
-    name = model.config.name
-    if request.settings.strength < 1:
-        note(
-            f"{name} was never trained to edit: it begins with the source under noise (--strength {request.settings.strength:g}) and is told "
-            "what the result shows, not what to change"
-        )
-    elif request.first_frame is not None:
-        note(
-            f"{name} was never trained to edit: it goes on from the first frame and doesn't see how the source moves; --strength 0.8 or so "
-            "keeps more of that"
-        )
-    else:
-        raise InputError(
-            f"model: {name} makes videos from text and was never trained to edit; load an adapter with --lora, with "
-            "its embeddings beside it (NAME.embeds.safetensors), begin with the noised source (--strength 0.7), or go on from a frame that "
-            "you edited (--first-frame)"
-        )
-
-
-def _note_stretch(clip_size: tuple[int, ...], config: ModelConfig) -> None:
-    """Note where a clip is stretched for a model that could edit it at a size of its own aspect."""
-    stretch = clip_size[0] / clip_size[1] * config.width / config.height
-    stretch = max(stretch, 1 / stretch)
-    if stretch > NOTED_DISTORTION and any(config.largest):
-        note(
-            f"size: the clip of {clip_size[1]}x{clip_size[0]} is edited at {config.width}x{config.height}, stretched {stretch:.1f} times; "
-            "--size 480p or 720p keeps its aspect"
-        )
-
-
-def _read_first_frame(picture: PictureInput, clip_size: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
-    """Read a given first frame and resize it, uint8 [*size, 3].
-
-    Args:
-      picture: the picture.
-      clip_size: height and width of the clip's frames, for a note where the picture's aspect differs.
-      size: height and width at which the model works.
-
-    Raises:
-      InputError: a picture that can't be read.
-    """
-    frame = inputs.read_picture(picture, "first frame")
-    stretch = frame.shape[0] / frame.shape[1] * clip_size[1] / clip_size[0]
-    if max(stretch, 1 / stretch) > NOTED_STRETCH:
-        note(
-            f"first frame: {frame.shape[1]}x{frame.shape[0]} is stretched to the clip's shape, {clip_size[1]}x{clip_size[0]}; "
-            "crop it first"
-        )
-    return inputs.resize_frame(frame, *size)
-
-
-def _check_unknown(prompt: str, embedding: TextEmbedding, anyway: bool) -> None:
-    """Note the words of a prompt that the model doesn't know.
-
-    Args:
-      prompt: the instruction.
-      embedding: its embedding.
-      anyway: raise nothing.
-
-    Raises:
-      InputError: it knows none, or not the negation without which it would do the opposite.
-    """
-    words = ", ".join(f'"{word}"' for word in embedding.unknown)
-    hints = [f'"{suggestion}" in place of "{word}"' for word, suggestion in embedding.suggestions.items()]
-    hint = f"; did you mean {', '.join(hints)}?" if hints else ""
-    if not anyway and len(embedding.unknown) >= len(re.findall(r"\w+", prompt)):
-        raise InputError(
-            f"instruction: the model knows none of its words ({words}){hint}; say it in other English words, which v2v words lists"
-        )
-    beginning = re.findall(r"\w+", prompt.lower())[:3]
-    negations = [
-        word for word in embedding.unknown if word.lower() in NEGATIONS and word.lower() in beginning
-    ]
-    if negations and not anyway:
-        raise InputError(
-            f'instruction: the model doesn\'t know "{negations[0]}" and would do the opposite of "{prompt}"; say what to do instead'
-        )
-    note(f"words the model doesn't know and can't follow: {words}{hint}")
-
 
 @contextmanager
 def lora_context(
@@ -857,58 +518,3 @@ def lora_context(
         yield editor
     finally:
         editor.model = previous_model
-
-
-def _apply_amount(
-    upsample: Upsampler,
-    amount: float,
-    frame: np.ndarray,
-    source: np.ndarray,
-    edit: np.ndarray,
-    region: FrameRegion,
-) -> np.ndarray:
-    """Upsample an edit and apply so much of it: frame + amount (edit - frame), rounded and clipped."""
-    edited = upsample(frame, source, edit, region)
-    return cv2.addWeighted(edited, amount, frame[region], 1 - amount, 0)
-
-
-def _build_report(
-    settings: EditSettings, config: ModelConfig, clip: Video, span: tuple[int, int]
-) -> EditReport:
-    """Return the report of an edit of frames span[0] : span[1] of the whole frame, without what the instruction adds."""
-    ends = np.append(clip.times, clip.times[0] + clip.duration)
-    begin, end = float(ends[span[0]]), float(ends[span[1]])
-    return {
-        "prompt": "",
-        "unknown_words": [],
-        "left_out": "",
-        "seed": settings.seed,
-        "steps": count_steps(config.flow, settings.steps_of(config), settings.strength),
-        "guidance": settings.guidance_of(config),
-        "strength": settings.strength,
-        "first_frame": span[0],
-        "edited_frames": span[1] - span[0],
-        "edited_from": round(begin, 3),
-        "edited_to": round(end, 3),
-        "edited_seconds": round(end - begin, 3),
-        "worked_at": [config.width, config.height, windowed.window_length(config, settings.window)],
-        "mask_area": 1.0,
-    }
-
-
-def _build_mask_lookup(
-    edit_mask: masks.Mask | None, span: tuple[int, int], edited: tuple[int, int], size: tuple[int, int]
-) -> windowed.MaskLookup | None:
-    """Return the mask condition inside the time range, at the model's resolution; None where everything is edited."""
-    if edit_mask is None and span == edited:
-        return None
-
-    def lookup(rows: np.ndarray) -> np.ndarray:
-        is_in_range = ((span[0] <= rows) & (rows < span[1]))[..., None, None]
-        return is_in_range & (edit_mask.lookup(rows) if edit_mask else np.ones(size, bool))
-
-    return lookup
-
-
-def _enlarge(frame: np.ndarray, source: np.ndarray, edit: np.ndarray, part: FrameRegion) -> np.ndarray:
-    return enlarge(edit, *frame.shape[:2])[part]

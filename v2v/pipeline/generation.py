@@ -3,6 +3,9 @@
 Editors that were trained to (Bernini-R, its tasks r2v and r2i) make clips of what reference pictures show.
 """
 
+import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +15,15 @@ from v2v.diffusion import windows
 from v2v.errors import InputError, note
 from v2v.models.conditioning import build_conditioning
 from v2v.models.editor_presets import editor_rules
-from v2v.pipeline import windowed
+from v2v.pipeline import editor_inputs, windowed
 from v2v.pipeline.model import EditingModel, SampleRequest
 from v2v.pipeline.progress import Progress, track_steps
+from v2v.pipeline.report import build_report
+from v2v.pipeline.sampling_choice import note_settings
 from v2v.pipeline.sampling_observer import NO_OBSERVER, SamplingObserver
-from v2v.pipeline.settings import EditSettings
+from v2v.pipeline.settings import EditSettings, PictureInput
+from v2v.pipeline.text_inputs import embed_instruction, embed_negative
+from v2v.video import inputs
 from v2v.video.video import Video
 
 
@@ -98,9 +105,63 @@ def check_references(model: EditingModel, settings: EditSettings, count: int) ->
             )
 
 
+def generate(
+    model: EditingModel,
+    prompt: str,
+    settings: EditSettings,
+    first_frame: PictureInput | None,
+    references: Sequence[PictureInput],
+    fps: float | None,
+    progress: Progress,
+    observer: SamplingObserver = NO_OBSERVER,
+) -> Video[np.ndarray]:
+    """Make a clip from a text: check and read what it is made from, sample it, and report.
+
+    Args:
+      model: the model.
+      prompt: what the clip shows.
+      settings: as in `generate_clip`.
+      first_frame: its first frame, by whose aspect the model chooses its size.
+      references: pictures of what is to be seen.
+      fps: frames per second of the result; None for the model's.
+      progress: as in progress.py.
+      observer: what is told of the sampling.
+
+    Raises:
+      InputError: invalid input that the caller can correct, or a model that can't do without a source.
+    """
+    sized, picture = model, None
+    check_generation(model)
+    if not re.search(r"\w", prompt):
+        raise InputError("text-only: expected a text that says what the clip shows, got none")
+    if first_frame is not None:
+        check_first_frame(model.config)
+        picture = inputs.read_picture(first_frame, "first frame")
+        sized = model.for_clip(*picture.shape[:2])
+        picture = inputs.resize_frame(picture, sized.config.height, sized.config.width)
+    config = sized.config
+    note_settings(settings, config)
+    check_references(sized, settings, len(references))
+    is_picture = windowed.window_length(config, settings.window) == 1
+    task = editor_inputs.tell_task(
+        config, settings, has_source=False, has_reference=bool(references), is_picture=is_picture
+    )
+    images = editor_inputs.read_references(config, references)
+    embedding = embed_instruction(model, prompt, settings.anyway, task)
+    negative = embed_negative(model, settings)
+    made_from = GenerationInputs(
+        np.asarray(embedding.rows), None if negative is None else negative[:1], picture, tuple(images)
+    )
+    clip = generate_clip(sized, made_from, settings, fps or config.fps, progress, observer)
+    report = build_report(settings, config, clip, (0, len(clip.frames)))
+    report["prompt"] = " ".join(prompt.split())
+    report["unknown_words"], report["left_out"] = list(embedding.unknown), embedding.cut
+    return dataclasses.replace(clip, report=report)
+
+
 def generate_clip(
     model: EditingModel,
-    inputs: GenerationInputs,
+    made_from: GenerationInputs,
     settings: EditSettings,
     fps: float,
     progress: Progress,
@@ -110,7 +171,7 @@ def generate_clip(
 
     Args:
       model: the model.
-      inputs: what the clip is made from.
+      made_from: what the clip is made from.
       settings: steps, guidance, seed and window; the others have no meaning without a source.
       fps: frames per second of the result.
       progress: as in progress.py.
@@ -123,11 +184,11 @@ def generate_clip(
     frames = windowed.window_length(config, settings.window)
     t, *shape = config.vae.latent_shape(frames, config.height, config.width)
     noise = windows.window_noise(settings.seed, 0, t, tuple(shape))[None]
-    first = None if inputs.first_frame is None else model.encode(inputs.first_frame[None, None])
-    pictures = [model.encode(picture[None, None]) for picture in inputs.references]
+    first = None if made_from.first_frame is None else model.encode(made_from.first_frame[None, None])
+    pictures = [model.encode(picture[None, None]) for picture in made_from.references]
     request = SampleRequest(
-        None, None, pictures[0] if pictures else None, inputs.text, noise, settings.steps_of(config), settings.guidance_of(config),
-        negative=inputs.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
+        None, None, pictures[0] if pictures else None, made_from.text, noise, settings.steps_of(config), settings.guidance_of(config),
+        negative=made_from.negative, first=first, mode=settings.guide, seeds=windows.noise_seeds(settings.seed, 0, t)[None],
         low_guidance=settings.low_guidance_of(config), on_step=observer.step_function(np.zeros(1, int)),
         guidance_reference=settings.guidance_reference, others={f"reference_{i}": z for i, z in enumerate(pictures[1:], 2)},
     )  # fmt: skip

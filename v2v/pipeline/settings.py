@@ -245,6 +245,39 @@ class EditRequest:
         if isinstance(self.video, str) and self.video == "sample" and not Path(self.video).exists():
             object.__setattr__(self, "video", SAMPLE)
 
+    @classmethod
+    def of(
+        cls,
+        video: ClipInput,
+        instruction: str,
+        mask: ClipInput | None = None,
+        reference: PicturesInput | None = None,
+        *,
+        fps: float = 25.0,
+        first_frame: PictureInput | None = None,
+        context: str | Path | None = None,
+        second_video: ClipInput | None = None,
+        **settings: Any,
+    ) -> "EditRequest":
+        """Return a request from keyword arguments, those of the settings among them.
+
+        Args:
+          video: the clip; this and the next seven as the attributes.
+          instruction: the edit.
+          mask: where to edit.
+          reference: how the edit should look.
+          fps: frames per second, if `video` is an array.
+          first_frame: the first edited frame.
+          context: stored context.
+          second_video: a second clip.
+          **settings: as in `EditSettings.of`.
+
+        Raises:
+          InputError: a URL in place of a file, or a setting that is wrong, unknown or given twice.
+        """
+        chosen = EditSettings.of(**settings)
+        return cls(video, instruction, mask, reference, chosen, fps, first_frame, context, second_video)
+
     @property
     def references(self) -> tuple[PictureInput, ...]:
         """Return the references, none or more."""
