@@ -36,7 +36,7 @@ def build_vote_server(study: Study, store: VoteStore) -> FastAPI:
       store: raters and votes.
     """
     app = FastAPI(title="v2v vote", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    page = fill_page("vote.html", "Which edit is better?", {"choices": CHOICES}, {}, SCRIPTS)
+    page = fill_page("vote", "Which edit is better?", {"choices": CHOICES}, {}, SCRIPTS)
 
     @app.exception_handler(InputError)
     async def answer_bad_input(request: Request, error: InputError) -> JSONResponse:

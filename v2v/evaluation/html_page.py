@@ -19,24 +19,44 @@ from v2v.video.encoder import DETERMINISTIC
 PAGE_FOLDER = Path(__file__).parent / "page"
 
 
-def fill_page(template: str, title: str, data: Any, media: Any, scripts: Sequence[str]) -> str:
+# How pages end: what they show, and what shows it.
+_SCRIPTS = Template("""\
+<script type="application/json" id="data">$data</script>
+<script type="application/json" id="media">$media</script>
+<script>
+$script
+</script>""")
+
+
+def fill_page(name: str, title: str, data: Any, media: Any, scripts: Sequence[str]) -> str:
     """Return a page as HTML.
 
     Args:
-      template: its file in page/.
+      name: of its content in page/, NAME.html, with a style of its own where there is NAME.css.
       title: of the page.
       data: JSON-able values that its scripts read from #data.
       media: the same of #media, which hold clips as base64.
       scripts: files of page/, in this order.
     """
-    return Template((PAGE_FOLDER / template).read_text()).substitute(
-        title=html.escape(title),
-        css=(PAGE_FOLDER / "report.css").read_text(),
-        controls=(PAGE_FOLDER / "controls.html").read_text(),
-        data=inline_json(data),
-        media=inline_json(media),
-        script="\n".join((PAGE_FOLDER / name).read_text() for name in scripts),
-    )
+    controls = (PAGE_FOLDER / "controls.html").read_text()
+    content = (PAGE_FOLDER / f"{name}.html").read_text()
+    script = "\n".join((PAGE_FOLDER / file).read_text() for file in scripts)
+    body = Template(content).substitute(title=html.escape(title), controls=controls)
+    body += _SCRIPTS.substitute(data=inline_json(data), media=inline_json(media), script=script)
+    style = PAGE_FOLDER / f"{name}.css"
+    return frame_page(title, body, style.read_text() if style.exists() else "")
+
+
+def frame_page(title: str, body: str, style: str = "") -> str:
+    """Return a page as HTML, with the head and the style that all pages share.
+
+    Args:
+      title: of the page.
+      body: what it shows, HTML.
+      style: CSS that it has beside the shared one.
+    """
+    frame, css = ((PAGE_FOLDER / file).read_text() for file in ("frame.html", "common.css"))
+    return Template(frame).substitute(title=html.escape(title), css=css, style=style, body=body)
 
 
 def encode_small(clip: Clip, path: Path, fps: float, side: int, crf: str) -> dict[str, int]:

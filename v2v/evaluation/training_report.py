@@ -214,7 +214,7 @@ def build_training_report(runs: Sequence[TrainingRun], *, megabytes: float = 60)
         "fields": _compare_settings(runs),
     }
     title = f"Training: {runs[0].name}" if len(runs) == 1 else f"Training: {len(runs)} runs"
-    return fill_page("training.html", title, data, _preview_media(runs, megabytes), SCRIPTS)
+    return fill_page("training", title, data, _preview_media(runs, megabytes), SCRIPTS)
 
 
 def summarize_run(run: TrainingRun) -> dict[str, float | None]:

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from v2v.evaluation import intervals
-from v2v.evaluation.html_page import PAGE_FOLDER
+from v2v.evaluation.html_page import frame_page
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.study import QUESTIONS, Study
@@ -266,10 +266,10 @@ def build_vote_report(result: VoteResult) -> str:
         ]
         for r in result.raters
     ]  # fmt: skip
-    style = (PAGE_FOLDER / "report.css").read_text()
-    style += """
+    style = """\
 .bar i { display: inline-block; height: .9rem; } td .bar { display: flex; width: 12rem; gap: 0; }
-.A { background: #2a6fdb; } .tie { background: #9aa3ad; } .B { background: #d9822b; }"""
+.A { background: #2a6fdb; } .tie { background: #9aa3ad; } .B { background: #d9822b; }
+"""
     heads = (
         "question",
         "A, tie, B",
@@ -283,9 +283,7 @@ def build_vote_report(result: VoteResult) -> str:
         "",
     )
     rater_heads = ("rater", "answered", "checks passed", "repeats alike", "seconds a pair", "")
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Votes</title><link rel="icon" href="data:,"><style>{style}</style></head><body>
+    body = f"""\
 <header><h1>What people prefer</h1>
 <p>A: {escape(study.a)}<br>B: {escape(study.b)}<br>{len(study.pairs)} pairs, {len(result.raters)} raters, {len(result.votes)} votes that count.</p></header>
 <div class="scroll">{_table(heads, rows)}</div>
@@ -293,9 +291,8 @@ def build_vote_report(result: VoteResult) -> str:
 {FEWEST_COMPARED} items on. Alpha (Krippendorff) and kappa (Fleiss): 1 where raters agree, 0 as by chance.</p>
 <h2>Preference of A by kind, %</h2><div class="scroll">{_table(("kind", *result.questions), kind_rows)}</div>
 <h2>Raters</h2><div class="scroll">{_table(rater_heads, rater_rows)}</div>
-<p class="note">In a check one side is noise, which keeps and looks like nothing. Who fails more than a third of these questions is left out of the figures above.</p>
-</body></html>
-"""
+<p class="note">In a check one side is noise, which keeps and looks like nothing. Who fails more than a third of these questions is left out of the figures above.</p>"""
+    return frame_page("Votes", body, style)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

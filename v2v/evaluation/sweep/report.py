@@ -55,7 +55,7 @@ def build_report(results: SweepResults, cache: SweepCache, *, megabytes: float =
     if omitted:
         note += f" {omitted} items are left out to keep this file small (or their source can't be read)."
     media = {"media": clips, "items": entries, "note": note}
-    return fill_page("report.html", results.title, _without_paths(results.to_json()), media, SCRIPTS)
+    return fill_page("report", results.title, _without_paths(results.to_json()), media, SCRIPTS)
 
 
 @dataclass(frozen=True)
