@@ -175,7 +175,7 @@ def test_an_output_that_exists_is_replaced_only_when_asked(v2v, capsys, monkeypa
     words = ["edit", "in.mp4", "make it grey", "-o"]
     with monkeypatch.context() as patch:
         patch.setattr(
-            "v2v.cli.edit.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
+            "v2v.cli.edit_model.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
         )
         assert v2v(*words, "out.mp4") == 2
         remedy = "exists already; name another with -o, or add --overwrite\n"
@@ -219,7 +219,7 @@ def test_codec_quality_and_pixel_format(v2v, capsys):
 )
 def test_an_output_that_cannot_be_is_told_before_any_work(v2v, capsys, monkeypatch, words, message):
     monkeypatch.setattr(
-        "v2v.cli.edit.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
+        "v2v.cli.edit_model.ModelOptions.load_editor", lambda options: pytest.fail("an edit was begun")
     )
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", *words])
 
@@ -326,7 +326,7 @@ def test_what_cannot_be_written_is_told_before_any_work(v2v, capsys, monkeypatch
     def work(*_):
         raise AssertionError("an edit was begun")
 
-    monkeypatch.setattr("v2v.cli.edit.ModelOptions.load_editor", work)
+    monkeypatch.setattr("v2v.cli.edit_model.ModelOptions.load_editor", work)
     assert message in refused(v2v, capsys, ["in.mp4", "make it grey", "-o", "out.mp4", *words])
 
 
@@ -499,7 +499,7 @@ def test_a_job_managers_sigterm_leaves_nothing_half_written(tmp_path, monkeypatc
     make(tmp_path / "in.mp4", picture(4))
     monkeypatch.setattr("v2v.video.video.encode_video", killed)
     editor = EasyV2VEditor(FakePretrained())
-    monkeypatch.setattr("v2v.cli.edit.ModelOptions.load_editor", lambda options: editor)
+    monkeypatch.setattr("v2v.cli.edit_model.ModelOptions.load_editor", lambda options: editor)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as stopped:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from v2v.cli import edit, parsers
+from v2v.cli import argument_types, edit_model
 from v2v.config import wan22_ti2v_5b
 from v2v.pipeline import clip_mesh
 
@@ -51,5 +51,5 @@ def test_what_is_sent_is_that_of_the_exchanges():
 
 
 def test_the_word_for_one_device():
-    assert parsers._parse_mesh("one") == {"data": 1, "fsdp": 1, "seq": 1, "tensor": 1}
-    assert edit._build_clip_mesh(parsers._parse_mesh("one")) is None
+    assert argument_types.parse_mesh("one") == {"data": 1, "fsdp": 1, "seq": 1, "tensor": 1}
+    assert edit_model.build_clip_mesh(argument_types.parse_mesh("one")) is None

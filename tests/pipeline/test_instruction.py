@@ -108,7 +108,7 @@ def test_a_place_named_by_what_is_there_is_found_once_on_the_source(editor, monk
             searches.append(1)
             return super().find(frames)
 
-    monkeypatch.setattr("v2v.pipeline.editor.build_mask_source", lambda name, files: Source("left"))
+    monkeypatch.setattr("v2v.pipeline.edit_step.build_mask_source", lambda name, files: Source("left"))
     frames, middle = picture(), picture().shape[2] // 2
     made = editor.edit_video(frames, "make the background black and white and inverted").frames
     assert len(searches) == 1
@@ -194,11 +194,11 @@ def test_abilities_that_cannot_be_read_are_named(tmp_path, content):
 
 
 def test_lines_of_a_manifest_are_refused_one_by_one(v2v, tmp_path, monkeypatch, capsys):
-    from v2v.cli import edit
+    from v2v.cli import edit_model
     from v2v.video.video import Video
 
     editor = EasyV2VEditor(FakePretrained(abilities=ABILITIES))
-    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options, **_: editor)
+    monkeypatch.setattr(edit_model.ModelOptions, "load_editor", lambda options, **_: editor)
     Video.from_array(picture(6)).save("in.mp4")
     lines = [{"video": "in.mp4", "instruction": text} for text in ("b&w", "a cartoon", "a grey cartoon")]
     lines[2]["anyway"] = True
@@ -217,11 +217,11 @@ def test_lines_of_a_manifest_are_refused_one_by_one(v2v, tmp_path, monkeypatch, 
 
 
 def test_looks_are_listed_and_drawn(v2v, tmp_path, monkeypatch, capsys):
-    from v2v.cli import edit
+    from v2v.cli import edit_model
     from v2v.video.video import Video, read_video
 
     editor = EasyV2VEditor(FakePretrained(abilities=ABILITIES))
-    monkeypatch.setattr(edit.ModelOptions, "load_editor", lambda options, **_: editor)
+    monkeypatch.setattr(edit_model.ModelOptions, "load_editor", lambda options, **_: editor)
     assert v2v("edit", "--looks", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert set(listed["looks"]) == {"black and white", "negative", "the colors of a reference image"}

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
 from v2v.errors import InputError
@@ -44,27 +45,25 @@ KEEP_DAYS = 30
 _NOISE = re.compile(r"(?:^|[-_. ]+)(?:high|low)(?:[-_ ]?noise)?(?![a-z])", re.IGNORECASE)
 
 
-def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v app`.
 
     Args:
       parser: of the command.
-      model_help: what a model may be.
-      lora_help: what an adapter may be.
     """
     parser.add_argument(
         "--model",
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"{model_help} (default: $V2V_MODEL, or the packaged model); repeat it for more to choose from, the first is loaded at once",
+        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model); repeat it for more to choose from, the first is loaded at once",
     )
     parser.add_argument(
         "--lora",
         action="append",
         default=[],
         metavar="[NAME=]LORA",
-        help=f"adapter to choose from: {lora_help}; may be repeated",
+        help=f"adapter to choose from: {LORA_HELP}; may be repeated",
     )
     for name in ("high", "low"):
         parser.add_argument(
@@ -118,7 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     from v2v.app.model_choice import EditorShelf
     from v2v.app.server import build_server
     from v2v.app.worker import Worker
-    from v2v.cli.edit import ModelOptions
+    from v2v.cli.edit_model import ModelOptions
 
     files = JobFiles(args.files or environment.cache_folder("app"))
     limits = access.Limits(

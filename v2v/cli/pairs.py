@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from v2v.cli import pair_sets
+from v2v.cli.argument_types import parse_size
 
 if TYPE_CHECKING:
     from v2v.data.pair_table import PairTable
@@ -52,12 +53,11 @@ class PairsCommand:
     run: Callable[[argparse.Namespace, bool], dict]
 
 
-def add_arguments(parser: argparse.ArgumentParser, parse_size: Callable[[str], dict[str, int]]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `v2v pairs`.
 
     Args:
       parser: of `v2v pairs`.
-      parse_size: parses WxH or WxHxFRAMES.
     """
     group = parser.add_subparsers(
         required=True, metavar=" | ".join(COMMANDS), title="commands", dest="pairs_command"

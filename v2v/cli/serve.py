@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.interruption import raised_signals
+from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.errors import InputError
 from v2v.runtime import allocator, environment
@@ -42,13 +43,11 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2v serve`.
 
     Args:
       parser: of the command.
-      model_help: what a model may be.
-      lora_help: what an adapter may be.
     """
     parser.add_argument("--files", required=True, metavar="DIR", help="folder of uploads and results")
     parser.add_argument(
@@ -68,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser, model_help: str, lora_help: s
         "--model",
         default=environment.MODEL.get(),
         metavar="MODEL",
-        help=f"{model_help} (default: $V2V_MODEL, or the packaged model)",
+        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
     )
-    parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {lora_help}")
+    parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
     for name in ("high", "low"):
         parser.add_argument(
             f"--lora-{name}",
@@ -158,7 +157,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     from v2v.app.job_store import JobStore
     from v2v.app.server import build_server
     from v2v.app.worker import Worker, WorkerThread, fitting_batch
-    from v2v.cli.edit import ModelOptions
+    from v2v.cli.edit_model import ModelOptions
 
     limits = access.Limits(
         upload_bytes=args.max_upload * 2**20,
