@@ -19,7 +19,7 @@ ROWS = (
     ("v2v/data", "v2v/checkpoints", "v2v/diffusion"),
     ("v2v/models",),
     ("v2v/video", "v2v/runtime", "v2v/language"),
-    ("v2v/config.py", "v2v/errors.py", "v2v/array_types.py", "v2v/assets", "v2v/__init__.py"),
+    ("v2v/config", "v2v/errors.py", "v2v/array_types.py", "v2v/assets", "v2v/__init__.py"),
 )
 RANK = {package: rank for rank, row in enumerate(ROWS) for package in row}
 # Entry points: they import from the top and nothing imports them.

@@ -33,7 +33,7 @@ from v2v.runtime.environment import cache_folder
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that decide what an edit gives, beside the weights and the settings.
 EDITING = (
-    "array_types.py", "assets", "checkpoints", "config.py", "diffusion", "models", "pipeline", "runtime", "video",
+    "array_types.py", "assets", "checkpoints", "config", "diffusion", "models", "pipeline", "runtime", "video",
 )  # fmt: skip
 # Parts that decide what a metric gives; those that decide what a judge is asked and how its answers are read.
 SCORING = ("evaluation/metrics", "video")

@@ -1,6 +1,6 @@
 """Published editors as settings: of the model, and of what an edit must do for it.
 
-Each stands on a backbone of `config.py`. A preset holds what its release was sampled with, so that `v2v edit --model NAME` needs no other
+Each stands on a backbone of `config/backbones.py`. A preset holds what its release was sampled with, so that `v2v edit --model NAME` needs no other
 option; where files say otherwise (a scheduler, a boundary), they go first (`checkpoints/model_folder.py`).
 """
 
