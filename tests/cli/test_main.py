@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
+import argparse
 import ast
 import dataclasses
 import json
@@ -21,9 +22,10 @@ from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
 from v2v import EasyV2VEditor, Video, read
 from v2v import __version__ as v2v_version
-from v2v.cli import main, parsers, user_module
+from v2v.cli import edit_arguments, main, parsers, user_module
 from v2v.cli.edit_report import format_report
 from v2v.pipeline.settings import EditSettings
+from v2v.video.segmentation.registry import MASK_SOURCES
 
 ROOT = Path(main.__file__).parents[2]
 
@@ -67,6 +69,13 @@ def test_every_setting_of_an_edit_is_an_option_of_the_same_default():
     args = parsers.build_parser(main.COMMANDS).parse_args(["edit", "sample", "make it sepia"])
     for setting in dataclasses.fields(EditSettings):
         assert getattr(args, setting.name) == setting.default, setting.name
+
+
+def test_the_help_of_mask_names_every_mask_source():
+    parser = argparse.ArgumentParser()
+    edit_arguments.add_arguments(parser)
+    text = next(action.help for action in parser._actions if action.dest == "mask")
+    assert not set(MASK_SOURCES) - set(re.findall(r"\w+", text or ""))
 
 
 def test_importing_the_package_is_free():
