@@ -292,7 +292,7 @@ def test_bad_input_is_one_line_and_exit_2(v2v, capsys, words):
             "mask 10,10,50: no such file; expected a picture, a video, a box x,y,w,h",
         ),
         (["--mask", ",".join(["9" * 5000] * 4)], "999: no such file; expected a picture, a video, a box"),
-        (["--mask", "backgrund"], "subtitles, left, right, top, bottom, center; did you mean background?"),
+        (["--mask", "backgrund"], "did you mean background?"),
         (["--mask", "LEFT"], "did you mean left?"),
         (["--steps", "99999999999"], "steps: expected at most 10000"),
         (["--guidance", "-1e300"], "guidance: expected 1e+06 at most"),
