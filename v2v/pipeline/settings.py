@@ -275,8 +275,8 @@ class EditRequest:
         Raises:
           InputError: a URL in place of a file, or a setting that is wrong, unknown or given twice.
         """
-        chosen = EditSettings.of(**settings)
-        return cls(video, instruction, mask, reference, chosen, fps, first_frame, context, second_video)
+        values = EditSettings.of(**settings)
+        return cls(video, instruction, mask, reference, values, fps, first_frame, context, second_video)
 
     @property
     def references(self) -> tuple[PictureInput, ...]:
