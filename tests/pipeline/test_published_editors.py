@@ -51,7 +51,9 @@ def test_inputs_that_would_do_nothing_are_refused(inputs, words):
 
 
 def test_modes_that_a_model_does_not_have_are_refused():
-    with pytest.raises(InputError, match="a mode of this model, prompt or prompt.reference, got 'rv2v'"):
+    with pytest.raises(
+        InputError, match="a mode of this model, prompt or prompt.reference or prompt.source, got 'rv2v'"
+    ):
         editor_inputs.check_inputs(
             model(debug(), ("source", "mask")), request(settings={"guide": "rv2v"}), has_mask=False, frames=5
         )
