@@ -20,7 +20,7 @@ D_IN, D_OUT, RANK = 24, 16, 3
 
 
 def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_lengths_count_as_constants_in_gradients(kernel):
 
 
 def test_weights_in_few_bits_have_their_own_lengths(kernel):
-    values, scale = quantized.quantize_host(kernel, "int8")
+    values, scale = quantized.quantize_host(np.asarray(kernel), "int8")
     rounded, x, adapter = quantized.dequantize(values, scale), numbers(7, D_IN, seed=5), trained()
     params = {"kernel": jnp.asarray(values), quantized.SCALE: jnp.asarray(scale), "bias": jnp.zeros(D_OUT)}
     y = Dense(D_OUT, jnp.float32).apply({"params": params, "lora": adapter}, x)
