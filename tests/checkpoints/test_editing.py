@@ -239,7 +239,10 @@ def test_on_a_mesh_no_device_holds_a_whole_matrix(folder, editing, tmp_path):
 
 @pytest.mark.parametrize(
     "sizes",
-    [pytest.param({"data": 2, "fsdp": 4}, marks=pytest.mark.slow), {"data": 2, "fsdp": 2, "seq": 2}],
+    [
+        pytest.param({"data": 2, "fsdp": 4}, marks=pytest.mark.slow),
+        pytest.param({"data": 2, "fsdp": 2, "seq": 2}, marks=pytest.mark.slow),
+    ],
 )
 def test_one_clip_on_several_devices(folder, tmp_path, sizes):
     """Whatever is split, the edit is that of one device, up to a grey level."""
@@ -256,6 +259,7 @@ def test_one_clip_on_several_devices(folder, tmp_path, sizes):
     assert np.abs(edits[1] - edits[0]).max() <= 1
 
 
+@pytest.mark.slow
 def test_meshes_of_the_command_line(folder, clip, tmp_path, capsys):
     words = ["edit", clip, "make it sepia", "--model", folder, "--lora", folder.parent / "edit.safetensors"]
     words += ["--size", SIZE, "--steps", 1, "-o", tmp_path / "out.mp4"]

@@ -140,6 +140,7 @@ def test_state_is_float32_whatever_the_model_computes_in(variables, jobs):
     assert run(Sampler(half), variables, jobs, guidance=1.0).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_two_transformers_with_the_same_weights_are_one(sampler, variables, jobs):
     """UniPC's history crosses the boundary; the weights of the second are asked for when the first is done."""
     flow = dataclasses.replace(ONE_WAY.flow, boundary=0.8)

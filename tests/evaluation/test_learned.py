@@ -96,6 +96,7 @@ def test_sentences_are_cut_with_their_end_kept(weights):
     assert loading.load_viclip(weights / "viclip").tokens(["a b"]).tolist() == [[9, 0, 1, 10, 0, 0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_in_a_sweep_with_a_folder_missing(weights, bench, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "load_viclip", lambda f: loading.ViclipModel(f, head=8))
     metrics = [

@@ -39,6 +39,7 @@ def tool(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_from_arguments_to_table_json_and_sheets(tool, tmp_path, capsys):
     clip = write(tmp_path / "real.mp4", picture(6, 48, 64))
     (tmp_path / "notes.txt").write_text("not a clip")

@@ -69,6 +69,7 @@ def assert_equal(many, one):
         assert np.abs(one[name] - many[name]).mean() < 0.05, name
 
 
+@pytest.mark.slow
 def test_jobs_on_a_mesh_equal_jobs_one_at_a_time(model, listed, alone, tmp_path):
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])
     results = batch.run_jobs(EasyV2VEditor(str(model)), manifest.read_manifest(listed), tmp_path, mesh=mesh)

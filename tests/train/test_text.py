@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from v2v.config import OptimConfig, debug
 from v2v.models.text_encoder import build_word_tokenizer
@@ -29,6 +30,7 @@ def batch(rows: int, seed: int) -> dict:
     return {"ids": ids, "lengths": lengths, "edit": edits.astype(np.int32)}
 
 
+@pytest.mark.slow
 def test_it_learns_the_edit_and_the_words():
     optimizer = optimizer_lib.build_optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
     state = TrainState.create(text.init_text(jax.random.key(0), CFG, EDITS), optimizer)

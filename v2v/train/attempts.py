@@ -117,9 +117,13 @@ class AttemptLog:
     def _write(self) -> None:
         if jax.process_index() == 0:
             rows = [dataclasses.asdict(attempt) for attempt in self._attempts]
+            text = "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if "://" in str(self._path):  # objects of buckets are written whole, and renaming one copies it
+                self._path.write_text(text)
+                return
             partial = self._path.parent / f".{self._path.name}.partial"
-            partial.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+            partial.write_text(text)
             partial.replace(self._path)
 
 
