@@ -7,6 +7,7 @@ Workers write these files without TFDS, whose import takes a quarter of a second
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,7 @@ def iterate_file(path: Path) -> Iterator[bytes]:
     reader = ArrayRecordReader(str(path))
     try:
         count = reader.num_records()
-        mean_size = max(1, path.stat().st_size // max(1, count))
+        mean_size = max(1, os.stat(path).st_size // max(1, count))
         step = max(1, min(_READ_RECORDS, _READ_BYTES // mean_size))
         for start in range(0, count, step):
             yield from reader.read(start, min(start + step, count))
