@@ -28,6 +28,7 @@ ENTRIES = ("v2v/__main__.py", "v2v/editor.py")
 OPEN_TO_DATA_SYNTH = (
     "v2v/errors.py",
     "v2v/data/pair.py",
+    "v2v/data/pair_row.py",
     "v2v/data/pair_table.py",
     "v2v/video/",
     "v2v/runtime/distributed_jobs.py",

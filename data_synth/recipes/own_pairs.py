@@ -23,7 +23,8 @@ from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
-from v2v.data.pair_table import PairRow, PairTable, UnusableRow, read_table
+from v2v.data.pair_row import PairRow, UnusableRow
+from v2v.data.pair_table import PairTable, read_table
 from v2v.errors import InputError
 from v2v.video import clip_pair
 from v2v.video.clip_pair import ClipPair, Moment, UnusablePairError

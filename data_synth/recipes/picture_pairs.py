@@ -15,7 +15,8 @@ from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
-from v2v.data.pair_table import PICTURE_SUFFIXES, PairRow, read_table
+from v2v.data.pair_row import PairRow
+from v2v.data.pair_table import PICTURE_SUFFIXES, read_table
 from v2v.errors import InputError
 
 NAME = "before-after"

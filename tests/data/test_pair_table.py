@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.example_clips import picture, write
-from v2v.data import pair_table, pair_table_check
-from v2v.data.pair_table import PairRow, UnusableRow, read_table
+from v2v.data import pair_row, pair_table, pair_table_check
+from v2v.data.pair_row import PairRow, UnusableRow
+from v2v.data.pair_table import read_table
 from v2v.errors import InputError
 
 
@@ -198,17 +199,25 @@ def test_the_check_tells_what_is_used_cut_and_left_out(tmp_path):
 
 
 def test_rows_are_held_as_text_and_come_back_equal(tmp_path):
-    rows: list[PairRow | pair_table.UnusableRow] = [
+    rows: list[PairRow | UnusableRow] = [
         PairRow("line 2", 2, tmp_path / "ä\udcff.mp4", tmp_path / "b.mp4", ("make it “blue”", "x")),
         PairRow("l", 3, tmp_path / "a", tmp_path / "b", ("x",), tmp_path / "m", tmp_path / "r@1.5", 0.1, 2.5, 3.0, "held_out", "MIT", "a", "b", "c"),
-        pair_table.UnusableRow("line 4", 4, "no source"),
-        pair_table.UnusableRow("line 5", 5, "malformed row", "why"),
+        UnusableRow("line 4", 4, "no source"),
+        UnusableRow("line 5", 5, "malformed row", "why"),
     ]  # fmt: skip
-    packed = pair_table._pack_rows(rows)
+    packed = pair_row.pack_rows(rows)
     assert list(packed) == rows == packed[:] and packed[-1] == rows[-1] and packed[1:3] == rows[1:3]
     assert pickle.loads(pickle.dumps(packed)) == packed
     with pytest.raises(IndexError):
         packed[4]
+
+
+def test_rows_with_other_references_are_other_pairs(tmp_path):
+    text = "source,target,instruction,reference\n" + "".join(
+        f"a.mp4,b.mp4,x,{reference}\n" for reference in ("", "r.png", "s.png", "./r.png")
+    )
+    rows = rows_of(tmp_path / "a.csv", text)
+    assert reasons_of(rows) == {5: "repeated row: the same as line 3"} and len(rows) == 4
 
 
 def test_a_large_table_takes_little_memory(tmp_path):
@@ -228,4 +237,4 @@ def test_a_large_table_takes_little_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert number == 2001 and 20 * 2001 < size < 500 * 2001
-    assert last == pair_table.UnusableRow("line 2002", 2002, "repeated row", "the same as line 9")
+    assert last == UnusableRow("line 2002", 2002, "repeated row", "the same as line 9")

@@ -129,7 +129,7 @@ def _build_gate(table: PairTable, size: tuple[int, int, int]) -> Callable[[int],
     from data_synth import quality
     from data_synth.recipes.own_pairs import OwnPairsRecipe
     from data_synth.rejection import Rejected
-    from v2v.data.pair_table import PairRow
+    from v2v.data.pair_row import PairRow
 
     if not table.has_pairs:
         return None

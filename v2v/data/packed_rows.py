@@ -1,6 +1,6 @@
 """Rows of tables in little memory: each is held as text and becomes an object when it is read.
 
-rows of a table -> **packed** -> pair_table.py
+rows of a table, pair_row.py -> **packed_rows**
 """
 
 from __future__ import annotations

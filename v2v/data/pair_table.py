@@ -1,6 +1,6 @@
 """Tables of people's own pairs: CSV, JSON Lines, a JSON list, or a folder of files named alike.
 
-table -> **pair_table** -> data_synth/recipes/own_pairs.py, pair_table_check.py
+table -> table_file.py -> **pair_table** -> rows of pair_row.py -> data_synth/recipes/own_pairs.py, pair_table_check.py
 
 Columns, each with other names that people's tables have for it (`COLUMNS`); only source, target and an instruction are needed:
 
@@ -28,26 +28,19 @@ Reading a table opens none of the files that it names.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 import os
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from v2v.data.packed_rows import PackedRows
+from v2v.data.pair_row import PackedPairRows, PairRow, Split, UnusableRow, pack_rows, reject_repetitions
 from v2v.data.table_file import TableItem, format_value, iterate_items
 from v2v.data.webdataset import find_tars, unpack_tars
 from v2v.errors import InputError
 from v2v.runtime.text_files import is_unicode, parse_json, read_text
-
-Split = Literal["train", "held_out"]
 
 # Names of each column, the first that a row fills counts.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -83,8 +76,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "target_caption": ("target_caption",),
     "edit": ("edit",),
 }
-# Fields of `PairRow` that are paths.
-_PATHS = ("source", "target", "mask", "reference")
 SPLITS: Mapping[str, Split] = {
     "": "train",
     "train": "train",
@@ -103,72 +94,6 @@ ROLES = {
     "_reference": "reference",
     "_ref": "reference",
 }
-
-
-@dataclass(frozen=True)
-class PairRow:
-    """A pair that a table names.
-
-    Attributes:
-      place: where it stands, for messages: "line 3", or the name in a folder.
-      line: number of the line, or of the name in a folder, from 1.
-      source: clip or picture before the edit.
-      target: clip or picture after it.
-      instructions: the edit in words, one or more.
-      mask: clip or picture, white = edited here; None for everywhere.
-      reference: picture of how the edit should look, or FILE@SECONDS; None without one.
-      start: seconds of the clip from which the edit is on; None for its start.
-      end: seconds of the clip before which the edit ends; None for its end.
-      weight: relative frequency, above 0.
-      split: what the pair is for.
-      license: "" where the table states none.
-      source_caption: description of the source, "" where unknown.
-      target_caption: description of the target, "" where unknown.
-      edit: name of the kind of edit.
-    """
-
-    place: str
-    line: int
-    source: Path
-    target: Path
-    instructions: tuple[str, ...]
-    mask: Path | None = None
-    reference: Path | None = None
-    start: float | None = None
-    end: float | None = None
-    weight: float = 1.0
-    split: Split = "train"
-    license: str = ""
-    source_caption: str = ""
-    target_caption: str = ""
-    edit: str = "edit"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Return the files that the row names."""
-        return tuple(path for path in (self.source, self.target, self.mask, self.reference) if path)
-
-
-@dataclass(frozen=True)
-class UnusableRow:
-    """A row that gives no pair.
-
-    Attributes:
-      place: where it stands, as in `PairRow`.
-      line: as in `PairRow`.
-      kind: the reason in a few words that are the same for all such rows.
-      detail: what is wrong with this one, "" where `kind` says all.
-    """
-
-    place: str
-    line: int
-    kind: str
-    detail: str = ""
-
-    @property
-    def reason(self) -> str:
-        """Return kind and detail."""
-        return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
 @dataclass(frozen=True)
@@ -196,7 +121,7 @@ class PairTable:
 
     def select(self, predicate: Callable[[PairRow], bool]) -> PairTable:
         """Return a table of those usable rows for which the predicate holds."""
-        return replace(self, rows=_pack_rows(filter(predicate, self.iterate_pairs())))
+        return replace(self, rows=pack_rows(filter(predicate, self.iterate_pairs())))
 
     @property
     def has_pairs(self) -> bool:
@@ -237,37 +162,7 @@ def read_table(path: str | Path) -> PairTable:
         rows, ignored = _read_folder(path) if path.is_dir() else _read_file(path)
     if not rows:
         raise InputError(f"{path}: expected at least one pair, found none")
-    return PairTable(path, _reject_repetitions(rows), tuple(ignored))
-
-
-_Rows = PackedRows[PairRow | UnusableRow]
-_PAIR_DEFAULTS, _UNUSABLE_DEFAULTS = (
-    {field.name: field.default for field in fields(kind)} for kind in (PairRow, UnusableRow)
-)
-
-
-def _pack_rows(rows: Iterable[PairRow | UnusableRow]) -> _Rows:
-    return PackedRows(rows, _pack_row, _unpack_row)
-
-
-def _pack_row(row: PairRow | UnusableRow) -> bytes:
-    """Return a row as JSON: its values by field, without those that are the field's default."""
-    defaults = _PAIR_DEFAULTS if isinstance(row, PairRow) else _UNUSABLE_DEFAULTS
-    values = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(row).items()
-        if value != defaults[name]
-    }
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _unpack_row(data: bytes) -> PairRow | UnusableRow:
-    """Return the row that `_pack_row` packed."""
-    values = json.loads(data.decode("utf-8", "surrogatepass"))
-    if "kind" in values:
-        return UnusableRow(**values)
-    paths = {name: Path(values[name]) for name in _PATHS if name in values}
-    return PairRow(**{**values, **paths, "instructions": tuple(values["instructions"])})
+    return PairTable(path, reject_repetitions(rows), tuple(ignored))
 
 
 def _find_table(folder: Path) -> Path | None:
@@ -275,7 +170,7 @@ def _find_table(folder: Path) -> Path | None:
     return next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
 
 
-def _read_splits(tables: Mapping[str, Path]) -> tuple[_Rows, list[str]]:
+def _read_splits(tables: Mapping[str, Path]) -> tuple[PackedPairRows, list[str]]:
     """Return the rows of a table for each split, and the columns that are not read."""
     parts = {name: _read_file(table) for name, table in tables.items()}
 
@@ -287,10 +182,10 @@ def _read_splits(tables: Mapping[str, Path]) -> tuple[_Rows, list[str]]:
                 yield replace(row, place=place, split="held_out") if held_out else replace(row, place=place)
 
     ignored = dict.fromkeys(column for _, columns in parts.values() for column in columns)
-    return _pack_rows(iterate_rows()), list(ignored)
+    return pack_rows(iterate_rows()), list(ignored)
 
 
-def _read_file(path: Path) -> tuple[_Rows, list[str]]:
+def _read_file(path: Path) -> tuple[PackedPairRows, list[str]]:
     names: dict[str, None] = {}
 
     def iterate_rows() -> Iterator[PairRow | UnusableRow]:
@@ -300,7 +195,7 @@ def _read_file(path: Path) -> tuple[_Rows, list[str]]:
             build = functools.partial(_parse_item, path.parent, place, item)
             yield _build_row(place, item.line, build)
 
-    rows = _pack_rows(iterate_rows())
+    rows = pack_rows(iterate_rows())
     column_names = {name for aliases in COLUMNS.values() for name in aliases}
     for column in ("source", "target"):
         if rows and names and not names.keys() & set(COLUMNS[column]):
@@ -415,7 +310,7 @@ def _parse_split(value: Any) -> Split:
     return SPLITS[text]
 
 
-def _read_folder(folder: Path) -> tuple[_Rows, list[str]]:
+def _read_folder(folder: Path) -> tuple[PackedPairRows, list[str]]:
     """Return the pairs of a folder and of those in it, and the names of other files."""
     groups: dict[str, list[tuple[str, Path]]] = {}
     ignored = []
@@ -435,7 +330,7 @@ def _read_folder(folder: Path) -> tuple[_Rows, list[str]]:
         _build_row(name, number, functools.partial(_parse_files, name, number, files))
         for number, (name, files) in enumerate(sorted(groups.items()), 1)
     )
-    return _pack_rows(rows), ignored
+    return pack_rows(rows), ignored
 
 
 def _parse_files(name: str, number: int, files: list[tuple[str, Path]]) -> PairRow:
@@ -480,45 +375,3 @@ def _iterate_files(folder: Path) -> Iterator[Path]:
                 yield path
     except OSError as error:
         raise InputError(f"{folder}: can't be read ({(error.strerror or str(error)).lower()})") from None
-
-
-def _reject_repetitions(rows: _Rows) -> _Rows:
-    """Return the rows; one that says what an earlier one said as unusable."""
-    hashes = array("Q", map(_hash_content, rows.iterate_texts()))
-    order = np.argsort(np.frombuffer(hashes, np.uint64), kind="stable")
-    ordered = np.frombuffer(hashes, np.uint64)[order]
-    is_repeated = np.zeros(len(rows), bool)
-    is_repeated[order[1:][ordered[1:] == ordered[:-1]]] = True
-    is_repeated[order[:-1][ordered[1:] == ordered[:-1]]] = True
-    if not is_repeated.any():
-        return rows
-
-    def iterate_rows() -> Iterator[PairRow | UnusableRow]:
-        places: dict[tuple, str] = {}
-        for row, may_repeat in zip(rows, is_repeated, strict=True):
-            if not may_repeat or isinstance(row, UnusableRow):
-                yield row
-                continue
-            key = _find_content(row)
-            if key in places:
-                yield UnusableRow(row.place, row.line, "repeated row", f"the same as {places[key]}")
-            else:
-                places[key] = row.place
-                yield row
-
-    return _pack_rows(iterate_rows())
-
-
-def _find_content(row: PairRow) -> tuple:
-    """Return what two rows that say the same share."""
-    files = tuple(path and os.path.normpath(path) for path in (row.source, row.target, row.mask))
-    return (*files, row.instructions, row.start, row.end)
-
-
-def _hash_content(text: bytes) -> int:
-    """Return a number of 64 bits that rows with the same content share, from the text of a row."""
-    values = json.loads(text.decode("utf-8", "surrogatepass"))
-    files = (os.path.normpath(values.get(name, "")) for name in ("source", "target", "mask"))
-    others = (values.get(name) for name in ("instructions", "start", "end"))
-    content = repr((*files, *others)) if "source" in values else values["place"]
-    return int.from_bytes(hashlib.blake2s(content.encode("utf-8", "surrogatepass"), digest_size=8).digest())

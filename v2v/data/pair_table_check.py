@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from v2v.data.pair_table import PairRow, PairTable, UnusableRow
+from v2v.data.pair_row import PairRow, UnusableRow
+from v2v.data.pair_table import PairTable
 from v2v.errors import InputError
 from v2v.video import clip_pair
 from v2v.video.clip_pair import ClipPair, Moment, UnusablePairError

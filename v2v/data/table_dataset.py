@@ -20,7 +20,8 @@ from v2v.data.buckets import Size
 from v2v.data.dataset_source import ClipMeasurement
 from v2v.data.latent_cache import RecordFacts
 from v2v.data.pair import Pair
-from v2v.data.pair_table import PairRow, PairTable, UnusableRow
+from v2v.data.pair_row import PairRow, UnusableRow
+from v2v.data.pair_table import PairTable
 from v2v.data.pair_table_check import check_row
 from v2v.errors import InputError
 from v2v.video import clip_pair
