@@ -1,4 +1,4 @@
-"""A stand-in for `v2v.pipeline.pretrained.Pretrained` that needs no weights: its latents are pixels and it edits them by formula.
+"""A stand-in for `v2v.pipeline.pretrained_model.Pretrained` that needs no weights: its latents are pixels and it edits them by formula.
 
 It lets the editor and the command line be tested alone, and any number they produce be compared with an exact truth. As in a real
 VAE, latent frame 0 holds one frame and each later one a group of four.

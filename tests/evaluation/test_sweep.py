@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.sweeps import Shift, benchmark
 from tests.example_clips import picture, write
-from v2v.cli import eval
+from v2v.cli import eval_definition
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
 from v2v.evaluation.items import Benchmark
@@ -285,7 +285,7 @@ def test_sweeps_that_make_no_sense(tiny, tmp_path):
             "no such model",
             lambda: EditingMethod("x", model=str(tmp_path / "no")).key(tiny.items[0], SweepCache(tmp_path)),
         ),
-        ("no such sweep", lambda: eval.load_sweep(tmp_path / "no.py", tmp_path)),
+        ("no such sweep", lambda: eval_definition.load_sweep(tmp_path / "no.py", tmp_path)),
     ):
         with pytest.raises(InputError, match=words):
             make()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from v2v.cli import eval, main, votes
+from v2v.cli import eval, eval_progress, eval_runs, eval_sweep, main, votes
 from v2v.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -138,15 +138,18 @@ def request_of(*words):
 def test_a_command_line_becomes_a_request(tmp_path):
     out = tmp_path / "out"
     sweep = request_of("s.py", "--out", str(out), "--compat", "editverse", "--export", "a=b", "--export", "c")
-    assert sweep == eval.SweepRequest(
-        Path("s.py"), out, compat="editverse", exports=[eval.Export("a", "b"), eval.Export("c", "")]
+    assert sweep == eval_sweep.SweepRequest(
+        Path("s.py"),
+        out,
+        compat="editverse",
+        exports=[eval_sweep.Export("a", "b"), eval_sweep.Export("c", "")],
     )
     beam = request_of("s.py", "--out", "o", "--beam=--runner=FlinkRunner --x=1", "--workers", "3")
     assert (beam.beam, beam.workers) == (("--runner=FlinkRunner", "--x=1"), 3)
     assert request_of("s.py", "--out", "o", "--beam").beam == ()
     folder = tmp_path / "study"
     study = request_of("ab", "x:a", "y:b", "--out", str(folder), "--pairs", "3", "--cache", "work")
-    assert study == eval.StudyRequest("x:a", "y:b", folder, Path("work"), pairs=3)
+    assert study == eval_runs.StudyRequest("x:a", "y:b", folder, Path("work"), pairs=3)
     vote = request_of("vote", "study", "--serve", "--raters", "ann, bob", "--public", "https://x/")
     assert vote == votes.VoteRequest(Path("study"), True, ["ann", "bob"], public="https://x")
     assert request_of("vote", "study", "--serve", "--raters", "2").raters == ["rater 1", "rater 2"]
@@ -240,7 +243,7 @@ def test_a_sweep_without_an_output_fails(tmp_path, capsys):
 
 
 def test_without_a_terminal_the_log_tells_how_far_it_is(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(eval, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(eval_progress, "LINE_SECONDS", 0.0)
     (tmp_path / "s.py").write_text(SWEEP)
     main.main(["eval", str(tmp_path / "s.py"), "--out", str(tmp_path / "out")])
     assert "edits: 8 of 8" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from v2v.pipeline import memory_plan
 from v2v.pipeline.memory_plan import GIB, ClipShape, plan_edit
 from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.model_programs import ModelPrograms
-from v2v.pipeline.pretrained import TEXT_CACHE_SIZE, Pretrained
+from v2v.pipeline.pretrained_model import TEXT_CACHE_SIZE, Pretrained
 from v2v.runtime import host_memory
 from v2v.runtime.host_memory import DeviceMemory
 

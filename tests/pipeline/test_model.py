@@ -9,7 +9,7 @@ from v2v.evaluation.benchmarks.ceiling import TruthModel
 from v2v.pipeline.attention_maps import AttentionRecorder
 from v2v.pipeline.batched_model import BatchedModel
 from v2v.pipeline.model import EditingModel
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 
 METHODS = [name for name, value in vars(EditingModel).items() if inspect.isfunction(value) and name[0] != "_"]
 METHODS = [name for name in METHODS if name != "config"]

@@ -6,7 +6,7 @@ import types
 import numpy as np
 
 from v2v.config import debug
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.video.mask import pool_mask
 
 

@@ -23,7 +23,8 @@ from v2v.diffusion import windows
 from v2v.diffusion.schedule import sampling_levels
 from v2v.diffusion.solvers import build_solver_table
 from v2v.pipeline.model import SampleRequest
-from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.pretrained import load_pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.video import inputs
 
 LOOKS = {"greyscale": "make it black and white", "sepia": "make it sepia", "night": "make it night", "winter": "make it look like winter"}  # fmt: skip

@@ -16,7 +16,8 @@ import numpy as np
 
 import v2v
 from v2v.evaluation.metrics.pixel import psnr_from_mse
-from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.pretrained import load_pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.video import video
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from v2v.config import WeightsDtype
 from v2v.pipeline.editor import EasyV2VEditor
-from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.pretrained import load_pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 
 
 def main() -> None:

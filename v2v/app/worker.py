@@ -28,7 +28,7 @@ from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import EditingModel
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.pipeline.progress import EditCanceledError, EditProgress
 from v2v.runtime import allocator
 from v2v.runtime.compiled_programs import bound_programs

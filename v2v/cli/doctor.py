@@ -35,7 +35,7 @@ from v2v.checkpoints.presets import describe_sampling
 from v2v.config import ModelConfig, SamplingConfig, TransformerName
 from v2v.errors import InputError
 from v2v.models.conditioning import build_conditioning
-from v2v.pipeline import effect_check, memory_plan, pretrained
+from v2v.pipeline import effect_check, memory_plan, pretrained, pretrained_model
 from v2v.pipeline.effect_check import Verdict
 from v2v.pipeline.memory_plan import ClipShape, MemoryPlan
 from v2v.pipeline.sampling_choice import sampling_of
@@ -171,10 +171,10 @@ def try_model(name: str, adapter_files: Mapping[TransformerName | None, str] | N
 
 
 def _add_adapters(
-    model: pretrained.Pretrained,
+    model: pretrained_model.Pretrained,
     files: Mapping[TransformerName | None, str],
     silent: tuple[TransformerName | None, ...] = (),
-) -> pretrained.Pretrained:
+) -> pretrained_model.Pretrained:
     """Return a model with adapters, those of some transformers at weight 0."""
     for transformer, file in files.items():
         model = model.with_lora(file, 0.0 if transformer in silent else 1.0, transformer)

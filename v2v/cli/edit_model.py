@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # heavy imports wait until the input is checked
 
     from v2v.config import WeightsDtype
     from v2v.pipeline.editor import EasyV2VEditor
-    from v2v.pipeline.pretrained import Pretrained
+    from v2v.pipeline.pretrained_model import Pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ def choose_clip_mesh(
     """
     import jax
 
-    from v2v.pipeline.pretrained import find_clip_axes
+    from v2v.pipeline.clip_mesh import find_clip_axes
     from v2v.runtime.sharding import make_mesh
 
     devices = jax.local_devices()

@@ -54,7 +54,7 @@ def tell_memory(model: "EditingModel", quiet: bool = False) -> None:
       model: the model.
       quiet: print the note alone.
     """
-    from v2v.pipeline.pretrained import Pretrained
+    from v2v.pipeline.pretrained_model import Pretrained
 
     if not isinstance(model, Pretrained):
         return

@@ -33,7 +33,7 @@ from v2v.models.transformer import DiT
 from v2v.pipeline import windowed
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.pipeline.model import SampleRequest, shown_conditions
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.pipeline.settings import EditRequest, EditResult
 from v2v.video import contact_sheet, file_checks, inputs
 from v2v.video.video import Video

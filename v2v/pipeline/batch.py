@@ -26,7 +26,7 @@ from v2v.errors import InputError, collect_notes
 from v2v.pipeline import batched_model
 from v2v.pipeline.editor import EasyV2VEditor, lora_context
 from v2v.pipeline.manifest import Job
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.pipeline.settings import EditReport, EditRequest, add_skips
 from v2v.video.file_checks import DEFAULT_FORMAT, check_output, error_reason
 from v2v.video.inputs import FRAME_REFERENCE

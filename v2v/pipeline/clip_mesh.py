@@ -17,7 +17,45 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from v2v.config import ModelConfig
+from v2v.checkpoints import parameter_store
+from v2v.config import ModelConfig, WeightsDtype
+from v2v.pipeline import memory_plan
+from v2v.pipeline.memory_plan import ClipShape
+from v2v.pipeline.model import EditingModel
+from v2v.runtime import host_memory, sharding
+
+# Joint tokens a device below which more devices would mostly wait for one another.
+TOKENS_A_DEVICE = 512
+
+
+def find_clip_axes(
+    model: EditingModel, devices: int, weights_dtype: WeightsDtype | None = None, branches: int | None = None
+) -> dict[str, int]:
+    """Return the sizes of mesh axes on which one clip of a model is edited, by what fits and sends least.
+
+    Args:
+      model: the model; its weights need not be loaded.
+      devices: number of devices at hand; the axes multiply to as many or, where heads don't divide over them, fewer.
+      weights_dtype: type that its weights are stored in.
+      branches: passes of guidance in a step that devices may share; None for the model's.
+    """
+    config = model.config
+    shape = ClipShape.of(config, model.conditions)
+    if shape.tokens < TOKENS_A_DEVICE * devices:
+        return dict.fromkeys(sharding.AXES, 1)
+    memory = host_memory.local_memory()
+
+    def fits(axes: Mapping[str, int]) -> bool:
+        sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
+        split = axes["seq"] * axes["tensor"]
+        all_devices = split * axes["data"]
+        return memory_plan.plan_edit(
+            config, shape, sizes, memory, all_devices, tileable=all_devices == 1, sampling_devices=split
+        ).fits
+
+    if branches is None:
+        branches = 1 if config.flow.guidance == 1 else 2
+    return find_clip_mesh(config, shape.tokens, devices, fits, branches)
 
 
 def find_clip_mesh(

@@ -37,7 +37,8 @@ from v2v.pipeline.edit_step import apply_step
 from v2v.pipeline.instruction import PlannedStep, is_text_source, plan_instruction
 from v2v.pipeline.model import EditingModel
 from v2v.pipeline.output_types import Output, OutputType, check_output_type, convert_output
-from v2v.pipeline.pretrained import Pretrained, load_pretrained
+from v2v.pipeline.pretrained import load_pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.pipeline.progress import Progress, end_when_set
 from v2v.pipeline.sampling_choice import note_settings
 from v2v.pipeline.sampling_observer import Cancellation, LatentCollector, SamplingObserver, StepCallback

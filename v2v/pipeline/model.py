@@ -1,6 +1,6 @@
 """What the pipeline needs of a model: `EditingModel`, and what its methods take and give.
 
-Five classes are one: `pretrained.Pretrained`; `batched_model.BatchedModel`, which stands for it in a batch of jobs;
+Five classes are one: `pretrained_model.Pretrained`; `batched_model.BatchedModel`, which stands for it in a batch of jobs;
 `attention_maps.AttentionRecorder`, which looks at its attention; `ceiling.TruthModel` of the evaluation, which knows the answer; and the tests'
 stand-in. To add one, give it these methods; nothing else of it is used.
 """

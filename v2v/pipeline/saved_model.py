@@ -16,7 +16,7 @@ from tqdm import tqdm
 from v2v.checkpoints import native, orbax_tree, parameter_store
 from v2v.checkpoints.adapters import Adapter
 from v2v.errors import InputError
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.video.file_checks import error_reason
 
 

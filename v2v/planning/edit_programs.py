@@ -25,7 +25,7 @@ from v2v.models.conditioning import context_shape, default_conditions
 from v2v.models.text_encoder import build_word_tokenizer
 from v2v.pipeline.model import SampleRequest
 from v2v.pipeline.model_programs import ModelPrograms, build_programs
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.runtime import host_memory, sharding
 from v2v.runtime.host_memory import DeviceMemory
 

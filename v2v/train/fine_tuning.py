@@ -38,7 +38,7 @@ from v2v.models import initialization
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
 from v2v.models.quantized import RoundingError
 from v2v.models.text_encoder import Tokenizer
-from v2v.pipeline import pretrained
+from v2v.pipeline import pretrained, pretrained_model
 from v2v.pipeline.editor import EasyV2VEditor
 from v2v.runtime import sharding
 from v2v.train import callbacks, loop, objectives, offload_check
@@ -260,7 +260,7 @@ def _build_previews(
 ) -> callbacks.Previews:
     """Return the hook that edits some pairs with the adapter of a step; the model is read again for it."""
     store = parameter_store.store_from_folder(published, cfg.model, weights_dtype=cfg.weights_dtype)
-    model = pretrained.Pretrained(cfg.model, tokenizer, store)
+    model = pretrained_model.Pretrained(cfg.model, tokenizer, store)
     model.any_aspect = True
     settings = callbacks.preview_settings(cfg.log)
 

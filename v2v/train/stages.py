@@ -32,7 +32,7 @@ from v2v.models.autoencoder import VAE
 from v2v.models.detail_network import DetailNetwork
 from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline.editor import EasyV2VEditor
-from v2v.pipeline.pretrained import Pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.train import callbacks, detail, objectives, text, vae
 from v2v.train.config import Experiment
 from v2v.train.detail import DetailBatch
