@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from v2v.cli import eval, eval_progress, eval_runs, eval_sweep, main, votes
+from v2v.cli.beam_arguments import BeamOptions
 from v2v.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -145,8 +146,8 @@ def test_a_command_line_becomes_a_request(tmp_path):
         exports=[eval_sweep.Export("a", "b"), eval_sweep.Export("c", "")],
     )
     beam = request_of("s.py", "--out", "o", "--beam=--runner=FlinkRunner --x=1", "--workers", "3")
-    assert (beam.beam, beam.workers) == (("--runner=FlinkRunner", "--x=1"), 3)
-    assert request_of("s.py", "--out", "o", "--beam").beam == ()
+    assert beam.beam == BeamOptions(3, ("--runner=FlinkRunner", "--x=1"))
+    assert request_of("s.py", "--out", "o", "--beam").beam == BeamOptions()
     folder = tmp_path / "study"
     study = request_of("ab", "x:a", "y:b", "--out", str(folder), "--pairs", "3", "--cache", "work")
     assert study == eval_runs.StudyRequest("x:a", "y:b", folder, Path("work"), pairs=3)
@@ -168,6 +169,7 @@ def test_a_command_line_becomes_a_request(tmp_path):
         (("a.py", "b.py", "--out", "o"), "expected one sweep, got 2 words"),
         (("a.py", "--out", "o", "--workers", "2"), "--workers is the number of processes of --beam"),
         (("a.py", "--out", "o", "--beam", "--workers", "0"), "expected a number from 1 on"),
+        (("a.py", "--out", "o", "--beam=--x='1"), "No closing quotation"),
         (("a.py", "--out", "o", "--beam", "--shard", "1/2"), "can't be combined with --shard"),
         (("a.py", "--out", str(out)), "expected a folder for results"),
     ):

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP
+from v2v.cli.model_arguments import DEFAULT_MODEL_HELP, LORA_HELP, add_adapters
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
-from v2v.cli.serve import describe_model, is_local, listen, serve_until_stopped
+from v2v.cli.serve import add_address, check_port, describe_model, is_local, listen, serve_until_stopped
 from v2v.errors import InputError
 from v2v.runtime import allocator, environment
 
@@ -56,34 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model); repeat it for more to choose from, the first is loaded at once",
+        help=f"{DEFAULT_MODEL_HELP}; repeat it for more to choose from, the first is loaded at once",
     )
-    parser.add_argument(
-        "--lora",
-        action="append",
-        default=[],
+    add_adapters(
+        parser,
+        f"adapter to choose from: {LORA_HELP}; may be repeated",
+        "the same for the {name}-noise transformer of models that have two; with the other of its name it is one adapter",
         metavar="[NAME=]LORA",
-        help=f"adapter to choose from: {LORA_HELP}; may be repeated",
+        repeats=True,
     )
-    for name in ("high", "low"):
-        parser.add_argument(
-            f"--lora-{name}",
-            action="append",
-            default=[],
-            metavar="[NAME=]LORA",
-            help=f"the same for the {name}-noise transformer of models that have two; with the other of its name it is one adapter",
-        )
     parser.add_argument(
         "--files",
         metavar="DIR",
         help=f"folder of clips and results, which are kept for {KEEP_DAYS} days (default: app/ in the cache folder)",
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=0, metavar="N", help="port to listen at (default: any that is free)"
-    )
+    add_address(parser, port=0)
     parser.add_argument(
         "--no-browser", action="store_true", help="print the page's address, and open no browser"
     )
@@ -102,8 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
     Raises:
       InputError: settings that don't fit, or a port in use.
     """
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port: expected 0 to 65535, got {args.port}")
+    check_port(args.port)
     for name in ("max_upload", "max_seconds"):
         if getattr(args, name) <= 0:
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, got {getattr(args, name):g}")

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from v2v.cli.beam_arguments import read_beam
 from v2v.cli.edit_ahead import compile_ahead, parse_buckets
-from v2v.cli.edit_manifest import BeamOptions, edit_manifest, make_absolute
+from v2v.cli.edit_manifest import edit_manifest, make_absolute
 from v2v.cli.edit_model import ModelOptions, read_model_options, require_adapter
 from v2v.cli.edit_report import format_report, tell_memory
 from v2v.errors import InputError, suggest
@@ -316,11 +317,8 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         raise InputError("edit: --manifest needs a folder for its outputs; add --out DIR")
     from v2v.pipeline.manifest import ManifestDefaults
 
-    if args.beam is None and args.workers is not None:
-        raise InputError(
-            "edit: --workers is the number of processes of --beam; add it, or leave --workers out"
-        )
-    if args.beam is not None and args.distributed:
+    beam = read_beam(args, "edit")
+    if beam is not None and args.distributed:
         raise InputError("edit: --beam and --distributed both share lines of a manifest; leave one out")
     if args.distributed:
         from v2v.runtime.sharding import join_processes
@@ -330,9 +328,8 @@ def _run_manifest(args: argparse.Namespace, progress: bool) -> dict[str, Any]:
         args.mask, _references(args), _settings(args), args.lora_scale, _output_format(args)
     )
     model = read_model_options(args, progress)
-    if args.beam is None:
+    if beam is None:
         return edit_manifest(args.manifest, args.out, defaults, model, progress=progress, quiet=args.quiet)
-    beam = BeamOptions(args.workers or 1, tuple(shlex.split(args.beam)))
     # Workers have working folders of their own.
     defaults, model = make_absolute(defaults, model)
     manifest_file = str(Path(args.manifest).absolute())

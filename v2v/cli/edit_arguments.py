@@ -4,9 +4,9 @@ import argparse
 from typing import get_args
 
 from v2v.cli.argument_types import parse_mesh, parse_seconds, parse_working_size
-from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP, add_weights_dtype
-from v2v.config import Detail, Guide, ScheduleName, SolverName, TransformerName
-from v2v.runtime import environment
+from v2v.cli.beam_arguments import add_beam, add_workers
+from v2v.cli.model_arguments import LORA_HELP, add_adapters, add_model, add_weights_dtype
+from v2v.config import Detail, Guide, ScheduleName, SolverName
 from v2v.video.output_format import Codec, Quality
 
 EXAMPLES = """\
@@ -106,12 +106,7 @@ def add_arguments(edit: argparse.ArgumentParser) -> None:
         metavar="PROMPT",
         help='make a clip from a text, and from --first-frame, or of Bernini-R --reference, if given, without a source: v2v edit --text-only "a cat" -o OUT',
     )
-    edit.add_argument(
-        "--model",
-        default=environment.MODEL.get(),
-        metavar="MODEL",
-        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
-    )
+    add_model(edit)
     edit.add_argument(
         "--size",
         type=parse_working_size,
@@ -158,21 +153,13 @@ def add_arguments(edit: argparse.ArgumentParser) -> None:
         "lightx2v, lucy-fastwan (with its LoRA, unless --lora gives another); v2v models lists them; --solver, --schedule, --steps and "
         "--guidance go before it",
     )
-    edit.add_argument(
-        "--lora",
-        action="append",
-        default=[],
+    add_adapters(
+        edit,
+        f"adapter to add, with weight X: {LORA_HELP}; may be repeated",
+        "adapter of the {name}-noise transformer of a model of two, such as Wan2.2-A14B; may be repeated",
         metavar="LORA[=X]",
-        help=f"adapter to add, with weight X: {LORA_HELP}; may be repeated",
+        repeats=True,
     )
-    for name in get_args(TransformerName):
-        edit.add_argument(
-            f"--lora-{name}",
-            action="append",
-            default=[],
-            metavar="LORA[=X]",
-            help=f"adapter of the {name}-noise transformer of a model of two, such as Wan2.2-A14B; may be repeated",
-        )
     edit.add_argument(
         "--lora-scale",
         type=float,
@@ -295,17 +282,8 @@ def add_arguments(edit: argparse.ArgumentParser) -> None:
         action="store_true",
         help="share the manifest with the other processes of this job (as v2v train --distributed)",
     )
-    edit.add_argument(
-        "--beam",
-        nargs="?",
-        const="",
-        metavar="OPTIONS",
-        help="edit the lines of a manifest with Apache Beam: without OPTIONS in --workers local processes, or for example "
-        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"; workers see inputs and --out under the same paths',
-    )
-    edit.add_argument(
-        "--workers", type=int, metavar="N", help="number of local processes with --beam (default: 1)"
-    )
+    add_beam(edit, "edit the lines of a manifest", "inputs and --out")
+    add_workers(edit)
     edit.add_argument(
         "--warm",
         nargs="?",

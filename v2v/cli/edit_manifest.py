@@ -4,10 +4,10 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from v2v.cli.beam_arguments import BeamOptions
 from v2v.cli.edit_model import ModelOptions, build_clip_mesh, build_mesh, require_adapter
 from v2v.cli.edit_report import format_skips, tell_memory
 from v2v.pipeline.settings import check_combination
@@ -37,19 +37,6 @@ def _absolute(name: str) -> str:
     match = FRAME_REFERENCE.fullmatch(name)
     exists = Path(name).exists() or (match is not None and Path(match[1]).exists())
     return str(Path(name).absolute()) if exists and name not in ("embedded", "sample") else name
-
-
-@dataclass(frozen=True)
-class BeamOptions:
-    """How a manifest is run by Apache Beam.
-
-    Attributes:
-      workers: number of local processes.
-      options: options of Beam, as on its command line.
-    """
-
-    workers: int = 1
-    options: tuple[str, ...] = ()
 
 
 def edit_manifest(

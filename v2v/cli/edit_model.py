@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from v2v.assets import EMBEDDED
 from v2v.checkpoints.presets import Preset, find_preset
+from v2v.cli.model_arguments import read_transformer_adapters
 from v2v.config import TransformerName
 from v2v.errors import InputError, note
 from v2v.runtime import devices
@@ -164,10 +165,9 @@ def read_model_options(args: argparse.Namespace, progress: bool) -> ModelOptions
       InputError: a wrong weight of an adapter, or options that don't go together.
     """
     adapters = parse_adapters(args.lora, args.lora_scale)
-    names: tuple[TransformerName, ...] = ("high", "low")
     pairs: tuple[tuple[str, float, TransformerName], ...] = tuple(
         (file, weight, name)
-        for name, arguments in zip(names, (args.lora_high, args.lora_low), strict=True)
+        for name, arguments in read_transformer_adapters(args).items()
         for file, weight in parse_adapters(arguments, args.lora_scale)
     )
     if args.mesh and args.explain:

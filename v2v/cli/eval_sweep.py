@@ -10,7 +10,6 @@ import contextlib
 import functools
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2v.cli import eval_definition, eval_thresholds
+from v2v.cli.beam_arguments import BeamOptions, add_beam, add_workers, read_beam
 from v2v.cli.eval_progress import SweepProgress
 from v2v.cli.eval_runs import read_calibration
 from v2v.cli.eval_thresholds import Threshold
@@ -70,8 +70,7 @@ class SweepRequest:
       max_calls: greatest number of requests to judges; None for no limit.
       prices: dollars for a million tokens of requests to judges and of their answers; None where not stated.
       is_shared: whether other processes run the same sweep with the same cache, and do their part of the work.
-      beam: options of Apache Beam, which then does the work; None for this process.
-      workers: number of local processes of Beam.
+      beam: how Apache Beam does the work; None for this process.
     """
 
     file: Path
@@ -91,8 +90,7 @@ class SweepRequest:
     max_calls: int | None = None
     prices: tuple[float, float] | None = None
     is_shared: bool = False
-    beam: tuple[str, ...] | None = None
-    workers: int = 1
+    beam: BeamOptions | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any-code", action="store_true", help="use finished work also where the code of editor or metric has changed since; the plan says of which commits it is")  # fmt: skip
     parser.add_argument("--shard", default="", metavar="I/N", help="do only the Ith of N parts of the items, 1/N to N/N, without results and report; N processes share one --cache, a last run without --shard collects")  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="share the work with other processes, on this machine or others, that run the same command with the same folders: nothing is done twice, what a killed one left is taken over, and each ends with the whole result")  # fmt: skip
-    parser.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help='do edits and local scores with Apache Beam: without OPTIONS in --workers local processes, or for example --beam="--runner=FlinkRunner --flink_master=HOST:PORT"; workers see the sweep file, what it names and the cache under the same paths')  # fmt: skip
-    parser.add_argument("--workers", type=int, metavar="N", help="number of local processes with --beam (default: 1)")  # fmt: skip
+    add_beam(parser, "do edits and local scores", "the sweep file, what it names and the cache")
+    add_workers(parser)
     parser.add_argument("--report-only", action="store_true", help="do nothing anew: write results and report of what is finished, such as after a stop")  # fmt: skip
     parser.add_argument("--fail-under", action="append", default=[], metavar="COLUMN=VALUE", help="exit with 1 if the mean of a column is below the value for any method, such as success=0.8; METHOD:COLUMN=VALUE for one method; may be repeated")  # fmt: skip
     parser.add_argument("--fail-over", action="append", default=[], metavar="COLUMN=VALUE", help="likewise, if it is above the value")  # fmt: skip
@@ -131,7 +129,7 @@ def parse_request(args: argparse.Namespace, progress: bool) -> SweepRequest:
         raise InputError(
             "--shared: can't be combined with --fresh, as each process would do all anew; use another --cache"
         )
-    _check_beam(args)
+    beam = _read_beam(args)
     if len(args.what) != 1:
         raise InputError(f"eval: expected one sweep, got {len(args.what)} words: {' '.join(args.what)}")
     if out.exists() and not out.is_dir():
@@ -139,7 +137,7 @@ def parse_request(args: argparse.Namespace, progress: bool) -> SweepRequest:
     # Workers have working folders of their own.
     file = Path(args.what[0])
     return SweepRequest(
-        file.absolute() if args.beam is not None and file.exists() else file,
+        file.absolute() if beam is not None and file.exists() else file,
         out,
         cache=Path(args.cache) if args.cache else None,
         plan_only=args.plan,
@@ -159,31 +157,26 @@ def parse_request(args: argparse.Namespace, progress: bool) -> SweepRequest:
         max_calls=_parse_max_calls(args.max_calls),
         prices=_parse_prices(args.price),
         is_shared=args.shared,
-        beam=None if args.beam is None else tuple(shlex.split(args.beam)),
-        workers=args.workers or 1,
+        beam=beam,
     )
 
 
-def _check_beam(args: argparse.Namespace) -> None:
-    """Check that options go with --beam.
+def _read_beam(args: argparse.Namespace) -> BeamOptions | None:
+    """Return how Beam does the work; None without --beam.
 
     Raises:
       InputError: --workers without it, or options that divide the work or leave it undone in another way.
     """
-    if args.beam is None:
-        if args.workers is not None:
-            raise InputError(
-                "eval: --workers is the number of processes of --beam; add it, or leave --workers out"
-            )
-        return
-    if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers}: expected a number from 1 on")
+    beam = read_beam(args, "eval")
+    if beam is None:
+        return None
     others = (
         ("--shared", args.shared), ("--shard", args.shard), ("--fresh", args.fresh), ("--report-only", args.report_only),
     )  # fmt: skip
     for name, value in others:
         if value:
             raise InputError(f"--beam: can't be combined with {name}; leave one out")
+    return beam
 
 
 def _parse_max_calls(limit: int | None) -> int | None:
@@ -241,7 +234,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
             from v2v.evaluation.sweep import distributed_sweep
 
             earlier_run = distributed_sweep.run_outputs(
-                load_definition, cache, claims, workers=request.workers, options=request.beam
+                load_definition, cache, claims, workers=request.beam.workers, options=request.beam.options
             )
         run = runner.run_sweep(
             definition,

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from v2v.cli import app, completion, models, pairs, parsers, report, serve, synth
+from v2v.cli import app, completion, model_arguments, models, pairs, parsers, report, serve, synth
 from v2v.cli import eval as evaluation
 from v2v.cli.interruption import raised_signals
 from v2v.errors import InputError, install_hint, suggest
@@ -208,7 +208,7 @@ def _convert(args: argparse.Namespace) -> dict:
     options = {
         "model": args.model, "lora": args.lora, "style": args.format, "dtype": args.dtype, "weights_dtype": args.weights_dtype,
         "preset": args.preset,
-        "pairs": {name: file for name, file in (("high", args.lora_high), ("low", args.lora_low)) if file},
+        "pairs": model_arguments.read_transformer_adapters(args),
     }  # fmt: skip
     return run_convert(args.source, args.target, **options, progress=_bars(args))
 
@@ -229,10 +229,8 @@ def _models(args: argparse.Namespace) -> dict:
 def _doctor(args: argparse.Namespace) -> dict:
     from v2v.cli.doctor import run_doctor
 
-    files: dict[TransformerName | None, str] = {None: args.lora, "high": args.lora_high, "low": args.lora_low}
-    adapter_files: dict[TransformerName | None, str] = {
-        transformer: file for transformer, file in files.items() if file
-    }
+    adapter_files: dict[TransformerName | None, str] = {None: args.lora} if args.lora else {}
+    adapter_files |= model_arguments.read_transformer_adapters(args)
     return run_doctor(args.model, adapter_files, args.values, args.effect)
 
 

@@ -12,15 +12,13 @@ from v2v import __version__
 from v2v.cli import app, completion, edit_arguments, models, pairs, report, serve, synth
 from v2v.cli import eval as evaluation
 from v2v.cli.argument_types import parse_integer, parse_number
-from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP, add_weights_dtype
+from v2v.cli.model_arguments import LORA_HELP, add_adapters, add_model, add_weights_dtype
 from v2v.config import (
     LoraDtype,
     LoraStyle,
     ProgramKind,
-    TransformerName,
 )
 from v2v.errors import suggest
-from v2v.runtime import environment
 
 CONVERT_EXAMPLES = """\
 examples:
@@ -178,12 +176,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         )
     )
     words = add_command("words", "list the words that a model with a small vocabulary knows")
-    words.add_argument(
-        "--model",
-        default=environment.MODEL.get(),
-        metavar="MODEL",
-        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
-    )
+    add_model(words)
     models.add_arguments(
         add_command("models", "list the models that are known to work, and the ones fetched", models.EXAMPLES)
     )
@@ -194,14 +187,7 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         metavar="MODEL",
         help='a folder, "embedded", or ORG/NAME[@REVISION] on the Hugging Face Hub, examined without fetching its weights',
     )
-    doctor.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
-    for name in ("high", "low"):
-        doctor.add_argument(
-            f"--lora-{name}",
-            default="",
-            metavar="LORA",
-            help=f"the same for the {name}-noise transformer of models that have two",
-        )
+    add_adapters(doctor)
     doctor.add_argument(
         "--effect",
         action="store_true",
@@ -278,16 +264,11 @@ def _add_convert_options(convert: argparse.ArgumentParser) -> None:
         "source", metavar="SRC", help="model (folder or ORG/NAME), or adapter (F.safetensors)"
     )
     convert.add_argument("target", metavar="DST", help="folder or file to write")
-    convert.add_argument(
-        "--lora", default="", metavar="LORA", help=f"adapter to store with the converted model: {LORA_HELP}"
+    add_adapters(
+        convert,
+        f"adapter to store with the converted model: {LORA_HELP}",
+        "the same for the {name}-noise transformer of a model of two",
     )
-    for name in get_args(TransformerName):
-        convert.add_argument(
-            f"--lora-{name}",
-            default="",
-            metavar="LORA",
-            help=f"the same for the {name}-noise transformer of a model of two",
-        )
     convert.add_argument(
         "--model",
         default="",

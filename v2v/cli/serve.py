@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.interruption import raised_signals
-from v2v.cli.model_arguments import LORA_HELP, MODEL_HELP
+from v2v.cli.model_arguments import add_adapters, add_model, read_transformer_adapters
 from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
 from v2v.errors import InputError
-from v2v.runtime import allocator, environment
+from v2v.runtime import allocator
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -63,20 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="answer requests, do edits, or both (default)",
     )
-    parser.add_argument(
-        "--model",
-        default=environment.MODEL.get(),
-        metavar="MODEL",
-        help=f"{MODEL_HELP} (default: $V2V_MODEL, or the packaged model)",
-    )
-    parser.add_argument("--lora", default="", metavar="LORA", help=f"adapter for that model: {LORA_HELP}")
-    for name in ("high", "low"):
-        parser.add_argument(
-            f"--lora-{name}",
-            default="",
-            metavar="LORA",
-            help=f"the same for the {name}-noise transformer of models that have two",
-        )
+    add_model(parser)
+    add_adapters(parser)
     parser.add_argument(
         "--batch",
         type=int,
@@ -84,12 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="most jobs of equal size, length and steps that are edited in one batch, if the device's memory allows (default: 4)",
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=8080, metavar="N", help="port to listen at (default: 8080)"
-    )
+    add_address(parser, port=8080)
     parser.add_argument(
         "--root-path", default="", metavar="/PATH", help="path that a reverse proxy takes off the address"
     )
@@ -214,8 +197,7 @@ def _check(args: argparse.Namespace) -> None:
     Raises:
       InputError: settings that don't fit.
     """
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port: expected 0 to 65535, got {args.port}")
+    check_port(args.port)
     for name in (
         "max_upload",
         "max_seconds",
@@ -320,8 +302,7 @@ def _read_store(address: str) -> str:
 
 def _adapter_pair(args: argparse.Namespace) -> tuple[tuple[str, float, TransformerName], ...]:
     """Return the adapters of two transformers, as `ModelOptions` takes them."""
-    files: dict[TransformerName, str] = {"high": args.lora_high, "low": args.lora_low}
-    return tuple((file, 1.0, name) for name, file in files.items() if file)
+    return tuple((file, 1.0, name) for name, file in read_transformer_adapters(args).items())
 
 
 def _work_until_stopped(thread: WorkerThread) -> None:
@@ -333,6 +314,31 @@ def _work_until_stopped(thread: WorkerThread) -> None:
                 time.sleep(0.5)
     except (SystemExit, KeyboardInterrupt):
         thread.stop()
+
+
+def add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    """Add --host and --port.
+
+    Args:
+      parser: of the command.
+      port: where it listens by default; 0 for any that is free.
+    """
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=port,
+        metavar="N",
+        help=f"port to listen at (default: {port or 'any that is free'})",
+    )
+
+
+def check_port(port: int) -> None:
+    """Raise InputError for a number that no port has."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port: expected 0 to 65535, got {port}")
 
 
 def listen(host: str, port: int) -> socket.socket:

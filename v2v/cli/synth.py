@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from v2v.cli.beam_arguments import add_beam, split_options
 from v2v.errors import InputError, note
 
 if TYPE_CHECKING:
@@ -39,14 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the first pair (default: 0)"
     )
-    parser.add_argument(
-        "--beam",
-        nargs="?",
-        const="",
-        metavar="OPTIONS",
-        help="run with Apache Beam: without OPTIONS in --workers local processes, or for example "
-        '--beam="--runner=FlinkRunner --flink_master=HOST:PORT"',
-    )
+    add_beam(parser, "run")
     parser.add_argument(
         "--storage",
         choices=("lossless", "visually-lossless"),
@@ -298,7 +291,7 @@ def parse_request(args: argparse.Namespace) -> SynthRequest:
         operators=_split(args.operators),
         sources=sources,
         preview=args.preview,
-        beam=None if args.beam is None else tuple(shlex.split(args.beam)),
+        beam=split_options(args.beam),
         unfinished=args.unfinished,
         storage=args.storage,
         sizes=args.sizes,

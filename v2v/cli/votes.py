@@ -61,8 +61,7 @@ def parse_request(args: argparse.Namespace) -> VoteRequest:
         raise InputError(
             "eval vote: expected the folder of a study, and --serve or --report: v2v eval vote STUDY --serve"
         )
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"--port: expected 0 to 65535, got {args.port}")
+    serve.check_port(args.port)
     if args.report and args.raters:
         raise InputError("--raters: expected with --serve; leave it out")
     if args.public and not args.public.startswith(("http://", "https://")):
