@@ -7,6 +7,7 @@ import pytest
 from v2v.config import DataConfig, LogConfig, MeshConfig, debug
 from v2v.data import datasets
 from v2v.data.datasets import RecordDataset
+from v2v.data.latent_folder import LatentFolder
 from v2v.errors import InputError
 from v2v.train import dataset_plan
 from v2v.train.config import Experiment, Stage
@@ -34,7 +35,7 @@ def plan(tmp_path, monkeypatch):
     def run(lines, cfg, dataset=None):
         monkeypatch.setattr(datasets, "open_pairs", lambda path, fps: dataset or RecordDataset(lines, lines))
         monkeypatch.setattr(datasets, "dataset_fingerprint", lambda path, fps: "x")
-        return plan_datasets(cfg, tmp_path / "latents")
+        return plan_datasets(cfg, LatentFolder(tmp_path / "latents"))
 
     return run
 
@@ -89,10 +90,10 @@ def test_a_table_says_what_is_held_out(plan, tmp_path, monkeypatch):
         assert [g.held_out for g in result.groups] == [(2, 5)]
 
 
-def test_a_disk_without_room_is_told(plan, monkeypatch):
+def test_a_disk_without_room_is_told(plan, monkeypatch, tmp_path):
     result, _ = plan([line()] * 8, experiment())
     monkeypatch.setattr(
         dataset_plan.shutil, "disk_usage", lambda path: dataclasses.make_dataclass("Usage", ["free"])(10)
     )
     with pytest.raises(InputError, match="make room, or choose another disk with --latents"):
-        dataset_plan.check_room(experiment(), result)
+        dataset_plan.check_room(experiment(), result, LatentFolder(tmp_path))

@@ -1,4 +1,4 @@
-"""`v2v edit | synth | pairs | train | report | plan | eval | convert | words | models | doctor | app | serve | completion`: dispatches a command line to the file of its command.
+"""`v2v edit | synth | pairs | train | encode | report | plan | eval | convert | words | models | doctor | app | serve | completion`: dispatches a command line to the file of its command.
 
 Nothing heavy is imported before it is needed, so that `v2v --help` answers at once. Exit codes: 0 done; 1 it ran and a check or some of the
 jobs failed; 2 bad input (one line on stderr says what, where, what was expected, and the remedy); 130 interrupted. Standard output is one
@@ -66,11 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     completion.answer_shell(parser)
     args, extra_words = parser.parse_known_args(words)
     args.extra_words = extra_words
-    is_help = args.command in ("train", "plan") and args.help
-    if extra_words and args.command not in (
-        "train",
-        "plan",
-    ):  # what follows an experiment's own options are its fields
+    is_help = args.command in parsers.WITH_EXPERIMENT and args.help
+    # What follows an experiment's own options are its fields.
+    if extra_words and args.command not in parsers.WITH_EXPERIMENT:
         args.refuse(_explain_extra_words(args, extra_words))
     compilation_cache.set_environment()
     devices.skip_absent_tpu()
@@ -87,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         # A command's own extra brings all that it needs; its first missing package may belong to a smaller one.
         extra = (
-            args.command
-            if args.command in ("train", "plan", "app") and package not in OPTIONAL
+            {"encode": "train"}.get(args.command, args.command)
+            if args.command in (*parsers.WITH_EXPERIMENT, "app") and package not in OPTIONAL
             else EXTRAS[package]
         )
         print(
@@ -139,7 +137,7 @@ def _explain_extra_words(args: argparse.Namespace, extra_words: list[str]) -> st
 
 
 def _print_fields(args: argparse.Namespace) -> dict:
-    """Print the help of `v2v train` or `v2v plan`, and the fields of an experiment if one is named; return an empty answer."""
+    """Print the help of a command that takes an experiment, and the fields of an experiment if one is named; return an empty answer."""
     from v2v.cli import train
 
     args.print_help()
@@ -260,6 +258,12 @@ def _train(args: argparse.Namespace) -> dict:
     return train.train(args)
 
 
+def _encode(args: argparse.Namespace) -> dict:
+    from v2v.cli import train
+
+    return train.encode(args)
+
+
 def _report(args: argparse.Namespace) -> dict:
     return report.run(args)
 
@@ -284,6 +288,7 @@ COMMANDS: dict[str, Command] = {
     "synth": _synth,
     "pairs": _pairs,
     "train": _train,
+    "encode": _encode,
     "report": _report,
     "plan": _plan,
     "eval": _eval,

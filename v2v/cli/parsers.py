@@ -20,6 +20,15 @@ from v2v.config import (
 )
 from v2v.errors import suggest
 
+# Commands that take an experiment, and any field of it as an option.
+WITH_EXPERIMENT = ("train", "encode", "plan")
+ENCODE_EXAMPLES = """\
+examples:
+  v2v encode wan22_ti2v_5b --model Wan-AI/Wan2.2-TI2V-5B-Diffusers --sets data/pairs --latents runs/latents
+  v2v encode wan22_ti2v_5b --model ... --sets gs://BUCKET/pairs --latents gs://BUCKET/latents --distributed
+then: v2v train wan22_ti2v_5b ... with the same --sets and --latents
+"""
+
 CONVERT_EXAMPLES = """\
 examples:
   v2v convert Wan2.2-TI2V-5B-Diffusers wan/ --lora easyv2v.safetensors     then: v2v edit ... --model wan/
@@ -108,10 +117,10 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             epilog=epilog,
             build_epilog=build_epilog,
             allow_abbrev=False,
-            add_help=name not in ("train", "plan"),
+            add_help=name not in WITH_EXPERIMENT,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name in ("train", "plan"):
+        if name in WITH_EXPERIMENT:
             # argparse would exit before the experiment, whose fields belong to the help, is known.
             command.add_argument(
                 "-h",
@@ -149,6 +158,13 @@ def build_parser(actions: Mapping[str, Callable]) -> argparse.ArgumentParser:
             "train",
             "run the training that an experiment describes; run it again to resume",
             "any field of the configuration can be set: --edit.optim.peak-lr 1e-4",
+        )
+    )
+    _add_encode_options(
+        add_command(
+            "encode",
+            "encode the pairs that an experiment trains on, without training; run it again to resume",
+            ENCODE_EXAMPLES,
         )
     )
     report.add_arguments(
@@ -219,6 +235,18 @@ def _add_train_options(train: argparse.ArgumentParser) -> None:
         "--distributed",
         action="store_true",
         help="run as one of several processes (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)",
+    )
+
+
+def _add_encode_options(encode: argparse.ArgumentParser) -> None:
+    encode.add_argument(
+        "experiment",
+        help="an experiment on published weights, as in v2v train; --model, --sets and --latents are fields of it that must be given",
+    )
+    encode.add_argument(
+        "--distributed",
+        action="store_true",
+        help="run as one of several processes, which share the pairs (TPU pod, Slurm, JAX_COORDINATOR_ADDRESS)",
     )
 
 

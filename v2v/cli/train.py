@@ -1,4 +1,4 @@
-"""`v2v train`, and the experiments that `v2v train` and `v2v plan` load.
+"""`v2v train` and `v2v encode`, and the experiments that they and `v2v plan` load.
 
 An experiment is a module with `config()` and `run(config, workdir)`. It is given as
 
@@ -68,7 +68,7 @@ def train(args: argparse.Namespace) -> dict:
     import jax
     from etils import epath
 
-    from v2v.runtime import interruptible, sharding
+    from v2v.runtime import sharding
 
     if args.distributed:
         sharding.join_processes()
@@ -83,9 +83,29 @@ def train(args: argparse.Namespace) -> dict:
     # One process of a job holds the folder for all of them.
     lock = locked_workdir(workdir) if jax.process_index() == 0 else contextlib.nullcontext()
     config = resolve_memory(experiment.config, args.extra_words, jax.device_count())
+    with lock:
+        return {"output": _run_stoppable(lambda: experiment.module.run(config, workdir))}
+
+
+def encode(args: argparse.Namespace) -> dict:
+    """Run `v2v encode`; return its output for `--json`."""
+    experiment = load_experiment(args.experiment, args.extra_words, "encode")
+    from v2v.runtime import sharding
+    from v2v.train.phases import encode_experiment
+
+    if args.distributed:
+        sharding.join_processes()
+    config, run = experiment.config, experiment.module.run
+    return {"output": _run_stoppable(lambda: encode_experiment(config, run))}
+
+
+def _run_stoppable(function: Callable[[], Path | str]) -> str:
+    """Return what a function returns; SIGTERM ends the program with code 0, as what is finished stays."""
+    from v2v.runtime import interruptible
+
     try:
-        with raised_signals(), lock:
-            return {"output": str(experiment.module.run(config, workdir))}
+        with raised_signals():
+            return str(function())
     except SystemExit as stop:
         if stop.code == STOPPED:
             note("stopped by signal; what is finished stays, run again to resume")
@@ -124,7 +144,7 @@ def print_fields(name: str, command: str) -> None:
 
     Args:
       name: as in `load_experiment`.
-      command: "train" or "plan".
+      command: "train", "encode" or "plan".
 
     Raises:
       InputError: no such experiment.
@@ -142,7 +162,7 @@ def load_experiment(name: str, fields: Sequence[str], command: str) -> LoadedExp
     Args:
       name: NAME, FILE.py, or either with :VARIANT.
       fields: words such as --edit.steps 100.
-      command: "train" or "plan", for messages.
+      command: "train", "encode" or "plan", for messages.
 
     Raises:
       InputError: no such experiment or variant, a file that is none, or fields that it does not have.

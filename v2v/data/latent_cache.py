@@ -30,6 +30,7 @@ import jax
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
+from v2v.data.latent_folder import LatentFolder
 from v2v.data.pair import Pair
 from v2v.data.shard_writer import ShardWriter
 from v2v.errors import InputError
@@ -173,6 +174,7 @@ def write_latents(
     prepare: Callable[[Sequence[int]], object] = lambda indices: None,
     shard: int = SHARD,
     part: tuple[int, int] = (0, 1),
+    shared: LatentFolder | None = None,
 ) -> None:
     """Encode pairs into `folder`, in the given order; shards that hold exactly these pairs are not written again.
 
@@ -185,11 +187,13 @@ def write_latents(
       prepare: called with the indices of the pairs that are encoded next, up to `PREPARED`, as texts of many are best embedded at a time.
       shard: pairs in one shard.
       part: (i, n): this process is the i-th of n processes that share the work.
+      shared: what brings finished shards to other machines; None where `folder` is one that all see.
 
     Raises:
       InputError: the folder holds latents of another autoencoder.
     """
     folder = Path(folder)
+    shared = shared or LatentFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if part[0] == 0:
         check_meta(folder, encoder.vae_hash, create=True)
@@ -197,13 +201,13 @@ def write_latents(
             first = read_pair(indices[0])
             np.save(folder / "time_masks.npy", _time_masks(first.source.shape, encoder))
         # Shards beyond the last of these pairs.
-        for stale in sorted(folder.glob("latents-*.array_record"))[-(-len(indices) // shard) :]:
-            stale.unlink()
+        for stale in shared.list_shards(folder)[-(-len(indices) // shard) :]:
+            shared.remove_shard(stale)
     missing = []
     for start in range(part[0] * shard, len(indices), part[1] * shard):
         name = folder / f"latents-{start:07d}.array_record"
         shard_indices = [int(i) for i in indices[start : start + shard]]
-        if _has_pairs(name, shard_indices):
+        if shared.has_shard(name) and _has_pairs(name, shard_indices):
             progress(len(shard_indices))
         else:
             missing.append((name, shard_indices))
@@ -218,6 +222,7 @@ def write_latents(
                 for (i, pair), record in zip(batch, records, strict=True):
                     writer.write(record, _build_facts(i, pair))
                 progress(len(batch))
+        shared.add_shard(name)
 
 
 def _read_ahead(
@@ -334,10 +339,12 @@ def _read_facts_of_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _has_pairs(path: Path, indices: list[int]) -> bool:
-    """Return whether a shard exists and holds exactly these pairs."""
-    shard_facts = read_facts([str(path)]) if path.exists() else []
+    """Return whether a finished shard holds exactly these pairs; one in a bucket is known by its facts."""
+    if not path.exists() and not path.with_suffix(".json").is_file():
+        return False
+    shard_facts = read_facts([str(path)])
     same = all(facts.get("pair", i) == i for facts, i in zip(shard_facts, indices, strict=False))
-    return path.exists() and same and len(shard_facts) == len(indices)
+    return same and len(shard_facts) == len(indices)
 
 
 def check_meta(folder: Path, vae_hash: str, create: bool = False) -> None:

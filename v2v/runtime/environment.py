@@ -59,6 +59,7 @@ CACHES = {
     "jax": "compiled programs (JAX_COMPILATION_CACHE_DIR goes before it)",
     "networks": "small networks that find people, fetched at their first use",
     "webdataset": "pairs unpacked from tar files",
+    "staged": "sets and latents of buckets that training reads, until they are removed",
     "footage": "clips fetched from buckets, the newest 20 GB",
     "app": "clips and results of `v2v app`, of the last 30 days",
 }

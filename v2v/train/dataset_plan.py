@@ -24,6 +24,7 @@ from v2v.data.buckets import Bucket, CachedClips, Size
 from v2v.data.dataset_source import ClipMeasurement, PairDataset
 from v2v.data.datasets import Survey
 from v2v.data.latent_cache import RecordFacts
+from v2v.data.latent_folder import LatentFolder
 from v2v.data.own_sizes import SizeLimits, choose_own_sizes
 from v2v.data.pair import Pair
 from v2v.errors import InputError
@@ -102,12 +103,12 @@ class DatasetPlan:
         return [(group, index) for _, group, index in sorted(ranked, key=lambda row: row[0])[:count]]
 
 
-def plan_datasets(cfg: Experiment, folder: Path) -> tuple[DatasetPlan, str]:
+def plan_datasets(cfg: Experiment, shared: LatentFolder) -> tuple[DatasetPlan, str]:
     """Survey all sets and decide what is trained on.
 
     Args:
       cfg: the experiment: `sets`, `data`, the model, and the batch of its `edit` stage.
-      folder: folder of the latents, seen by all processes; receives the surveys.
+      shared: folder of the latents; receives the surveys.
 
     Returns:
       the plan, and a summary of used and skipped pairs for people.
@@ -115,7 +116,7 @@ def plan_datasets(cfg: Experiment, folder: Path) -> tuple[DatasetPlan, str]:
     Raises:
       InputError: sets without usable clips, sizes that the model cannot take, or batches that nothing fills.
     """
-    names = datasets.dataset_names(cfg.sets)
+    names, folder = datasets.dataset_names(cfg.sets), shared.path
     sets = [datasets.open_pairs(path, cfg.data.fps) for path in cfg.sets]
     hashes = [datasets.dataset_fingerprint(path, cfg.data.fps) for path in cfg.sets]
     batches = {} if cfg.data.own_sizes else batch_sizes(cfg)
@@ -124,7 +125,10 @@ def plan_datasets(cfg: Experiment, folder: Path) -> tuple[DatasetPlan, str]:
     )
     if jax.process_index() == 0:
         survey(batches)
+        shared.publish()
     wait_for_all("survey")
+    if jax.process_index():
+        shared.fetch(with_shards=False)
     surveys = survey(batches)
     if cfg.data.own_sizes:
         batches = _own_batches(cfg, surveys)
@@ -187,23 +191,31 @@ def check_plan(cfg: Experiment, plan: DatasetPlan) -> None:
         )
 
 
-def check_room(cfg: Experiment, plan: DatasetPlan) -> str:
+def check_room(cfg: Experiment, plan: DatasetPlan, shared: LatentFolder) -> str:
     """Return how many latents there will be and how large, for people.
+
+    Args:
+      cfg: the experiment.
+      plan: what it trains on.
+      shared: the folder of the latents.
 
     Raises:
       InputError: the disk has no room for them.
     """
     size = sum(2 * 2 * math.prod(cfg.model.vae.latent_shape(*g.size)) * len(g.indices) for g in plan.groups)
-    folder = plan.groups[0].folder.parents[1]
-    if not any(group.folder.exists() for group in plan.groups):  # what is encoded already needs none
-        free = shutil.disk_usage(folder).free
+    if shared.keeps_shards and not any(
+        group.folder.exists() for group in plan.groups
+    ):  # what is encoded already needs none
+        free = shutil.disk_usage(shared.path).free
         if free < size:
             raise InputError(
-                f"{folder}: the latents take at least {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room, or choose another"
+                f"{shared.path}: the latents take at least {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room, or choose another"
                 " disk with --latents"
             )
     pairs = sum(len(group.indices) for group in plan.groups)
-    return f"latents: {pairs} pairs, at least {size / 1e9:.2g} GB with masks up to twice that, in {folder}"
+    return (
+        f"latents: {pairs} pairs, at least {size / 1e9:.2g} GB with masks up to twice that, in {shared.place}"
+    )
 
 
 def batch_sizes(cfg: Experiment) -> dict[Size, int]:

@@ -24,6 +24,7 @@ from v2v.checkpoints.model_folder import ModelFolder
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.config import ModelConfig
 from v2v.data import buckets, datasets, latent_cache
+from v2v.data.latent_folder import LatentFolder
 from v2v.errors import InputError
 from v2v.language.task_prompts import task_prefix
 from v2v.models import autoencoder_streaming
@@ -123,9 +124,9 @@ class Encoders:
 
 
 def encode_plan(
-    cfg: Experiment, plan: DatasetPlan, model_folder: ModelFolder, tokenizer: Tokenizer
-) -> list[buckets.Bucket]:
-    """Encode the clips of a plan; return them as buckets of the loader.
+    cfg: Experiment, plan: DatasetPlan, model_folder: ModelFolder, tokenizer: Tokenizer, shared: LatentFolder
+) -> None:
+    """Encode the clips of a plan, all processes together.
 
     Nothing is loaded where everything is encoded already.
 
@@ -134,6 +135,7 @@ def encode_plan(
       plan: what it trains on (`plan_datasets`).
       model_folder: the folder of the published model.
       tokenizer: tokenizer of its text encoder.
+      shared: the folder of the latents.
 
     Raises:
       InputError: latents of another autoencoder.
@@ -166,8 +168,16 @@ def encode_plan(
                 prepare=prepare,
                 shard=SHARD,
                 part=(process, count),
+                shared=shared,
             )
+    if process == 0:
+        shared.publish()
     wait_for_all("latents")
+
+
+def build_buckets(cfg: Experiment, plan: DatasetPlan, model_folder: ModelFolder) -> list[buckets.Bucket]:
+    """Return the encoded clips of a plan as buckets of the loader; arguments as in `encode_plan`."""
+    vae_hash = fingerprint_tensors(model_folder.parts["vae"])
     return [
         buckets.Bucket(
             batch,

@@ -30,9 +30,10 @@ from v2v.checkpoints import (
 )
 from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.checkpoints.model_folder import ModelFolder
-from v2v.config import ModelConfig, TransformerName, transformer_part
+from v2v.config import MeshConfig, ModelConfig, TransformerName, transformer_part
 from v2v.data import datasets, loader
 from v2v.data.buckets import Bucket, Size
+from v2v.data.latent_folder import LatentFolder, open_latent_folder, stage_set
 from v2v.errors import InputError, note
 from v2v.models import initialization
 from v2v.models.conditioning import PUBLISHED_LAYOUTS
@@ -44,7 +45,7 @@ from v2v.runtime import sharding
 from v2v.train import callbacks, loop, objectives, offload_check
 from v2v.train.config import Experiment
 from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
-from v2v.train.encode_dataset import check_latents, encode_plan
+from v2v.train.encode_dataset import build_buckets, check_latents, encode_plan
 from v2v.train.objectives import Parameters
 from v2v.train.run_record import compare_run, record_run
 from v2v.train.stage import (
@@ -70,7 +71,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
 
     Args:
       cfg: the experiment; `weights` and `sets` must be given.
-      workdir: folder of the run, which may be a bucket if `cfg.latents` is given.
+      workdir: folder of the run, which may be a bucket.
 
     Returns:
       the adapter's file, or with `trains` "full" that of the whole transformer and its embeddings. With a held-out loss, WORKDIR also has
@@ -98,7 +99,7 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
             f"{cfg.name}: --log.preview-every: previews need adapters of both transformers of {published.config.name}; give --log.preview-every 0"
         )
     model = with_published_sizes(cfg.model, published.config, transformer)
-    cfg = share_clips(dataclasses.replace(cfg, model=model))
+    cfg = share_clips(dataclasses.replace(cfg, model=model, sets=tuple(map(stage_set, cfg.sets))))
     check_dropped(cfg)
     if cfg.model.condition.context == "stored":
         if cfg.log.preview_every:
@@ -109,12 +110,10 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
     _check_adapter(cfg, published)
     offload_check.check_offloading(cfg.model, cfg.weights_memory == "host")
     tokenizer = pretrained.load_tokenizer(published, cfg.model)
-    folder = _latents_folder(cfg, workdir)
-    check_latents(cfg, published, tokenizer, folder)
-    plan, summary = plan_datasets(cfg, folder)
-    log_info(summary)
-    log_info(check_room(cfg, plan))
-    buckets = encode_plan(cfg, plan, published, tokenizer)
+    shared = _latents_folder(cfg, workdir)
+    plan = _encode(cfg, published, tokenizer, shared)
+    shared.fetch()
+    buckets = build_buckets(cfg, plan, published)
     data = loader.edit_batches(buckets, tokenizer, cfg.seed, cfg.data, cfg.model.condition.mask_code)
     record_run(requested, workdir)  # not before: what was refused above may be given again with other values
     dit = _load_transformer(cfg, published, transformer)
@@ -140,6 +139,52 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         release = "" if "://" in str(workdir) else _write_release(cfg, plan, buckets, workdir, out)
         log_info(_format_result(cfg, plan, workdir, out) + release)
     return out
+
+
+def encode_latents(cfg: Experiment) -> str:
+    """Encode the pairs of an experiment on published weights, without training; what is encoded already stays.
+
+    Args:
+      cfg: the experiment; `weights`, `sets` and `latents` must be given. Its mesh and what it trains don't matter: any devices encode, each
+        its own clips.
+
+    Returns:
+      the folder, or its address.
+
+    Raises:
+      InputError: as `fine_tune`.
+    """
+    if not cfg.weights or not cfg.sets or not cfg.latents:
+        raise InputError(
+            f"{cfg.name}: expected a backbone, pairs and a folder for their latents; give --model Wan-AI/Wan2.2-TI2V-5B-Diffusers, --sets FOLDER ..."
+            " and --latents DIR (or gs://BUCKET/FOLDER)"
+        )
+    published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
+    cfg = dataclasses.replace(
+        cfg,
+        model=with_published_sizes(cfg.model, published.config),
+        mesh=MeshConfig(data=1, fsdp=1, seq=-1, tensor=1),
+        sets=tuple(map(stage_set, cfg.sets)),
+    )
+    if cfg.model.condition.context == "stored":
+        cfg = _without_sentences(cfg)
+    tokenizer = pretrained.load_tokenizer(published, cfg.model)
+    shared = open_latent_folder(cfg.latents, keeps_shards=False)
+    _encode(cfg, published, tokenizer, shared)
+    return shared.place
+
+
+def _encode(
+    cfg: Experiment, published: ModelFolder, tokenizer: Tokenizer, shared: LatentFolder
+) -> DatasetPlan:
+    """Plan what an experiment trains on, tell it, and encode what is not encoded yet."""
+    shared.fetch(with_shards=False)
+    check_latents(cfg, published, tokenizer, shared.path)
+    plan, summary = plan_datasets(cfg, shared)
+    log_info(summary)
+    log_info(check_room(cfg, plan, shared))
+    encode_plan(cfg, plan, published, tokenizer, shared)
+    return plan
 
 
 def share_clips(cfg: Experiment) -> Experiment:
@@ -304,16 +349,9 @@ def _check_adapter(cfg: Experiment, published: ModelFolder) -> None:
         )
 
 
-def _latents_folder(cfg: Experiment, workdir: Path) -> Path:
-    """Return the folder of the latents; raise InputError where it would be in a bucket."""
-    if cfg.latents:
-        return Path(cfg.latents)
-    if "://" in str(workdir):
-        raise InputError(
-            f"{workdir}: latents are read at random from files, which a bucket can't give; set --latents to a folder all processes"
-            " see (a disk, or the bucket mounted with gcsfuse)"
-        )
-    return workdir / "latents"
+def _latents_folder(cfg: Experiment, workdir: Path) -> LatentFolder:
+    """Return the folder of the latents, beside the run where none is given."""
+    return open_latent_folder(cfg.latents or workdir / "latents")
 
 
 def choose_transformer(cfg: Experiment, published: ModelConfig) -> TransformerName | None:

@@ -7,13 +7,14 @@ Every phase is a run of `fine_tune` in WORKDIR/NAME: it resumes by itself, and o
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.errors import InputError
 from v2v.train.config import Experiment
-from v2v.train.fine_tuning import fine_tune
+from v2v.train.fine_tuning import encode_latents, fine_tune
 from v2v.train.run_record import compare_run
 from v2v.train.stage import log_info
 
@@ -91,6 +92,28 @@ def run_phases(cfg: PhasedExperiment, workdir: Path) -> Path:
             )
             result = fine_tune(run, folder)
     return result
+
+
+def encode_experiment(cfg: Experiment, run: Callable[..., Path]) -> str:
+    """Encode the pairs of an experiment on published weights, of every phase that it has; return the folder.
+
+    Args:
+      cfg: the experiment; `weights`, `sets` and `latents` must be given.
+      run: what would train it.
+
+    Raises:
+      InputError: it isn't one on published weights, or as `encode_latents`.
+    """
+    if run not in (fine_tune, run_phases):
+        raise InputError(
+            f"{cfg.name}: expected an experiment that trains on published weights, such as wan22_ti2v_5b; this one encodes its pairs itself, while it trains"
+        )
+    if not isinstance(cfg, PhasedExperiment):
+        return encode_latents(cfg)
+    folders = [encode_latents(build_phase(cfg, phase)) for phase in cfg.phases if phase.steps]
+    if not folders:
+        raise InputError(f"{cfg.name}: expected phases with steps, got none")
+    return folders[0]
 
 
 def build_phase(cfg: PhasedExperiment, phase: Phase, start: str = "") -> Experiment:
