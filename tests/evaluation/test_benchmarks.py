@@ -98,7 +98,7 @@ def test_edit_verse_bench_with_pictures_and_second_videos_in_the_sentence(tmp_pa
     assert done.outputs["ours", "2"].is_refused and "speaks of <video2>" in done.outputs["ours", "2"].reason
     plan = sweep.plan_sweep(done.sweep, SweepCache(tmp_path / "cache"))
     assert plan.edits == 0 and plan.notes == [
-        "1 items have inputs that are not passed on: 2 (speaks of <video2>)"
+        "1 item has inputs that are not passed on: 2 (speaks of <video2>)"
     ]
 
 

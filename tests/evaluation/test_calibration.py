@@ -130,7 +130,7 @@ def test_the_command_and_the_report(tmp_path, capsys):
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert document["columns"][0]["pairwise"]["mean"] == 1.0 and document["ratings"] == 6
-    assert "1 ratings not used: no such item in the run" in printed.err
+    assert "1 rating not used: no such item in the run" in printed.err
     assert "| PSNR | 0.9" in (out / "calibration.md").read_text()
     assert main.main(["eval", str(file), "--out", str(out)]) == 0
     run = json.loads((out / "results.json").read_text())

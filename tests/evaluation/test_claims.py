@@ -1,5 +1,7 @@
 """Several processes at one sweep: nothing twice, one result, and a killed one's share taken over."""
 
+import errno
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.sweeps import benchmark
+from v2v.evaluation.cache import StorageError
 from v2v.evaluation.sweep.claims import WorkClaims, share_work
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +140,26 @@ def test_claims(tmp_path):
     later = WorkClaims(tmp_path)
     os.utime(later._path("c", ".failed"), (1, 1))
     assert later.load_failure("c") is None, "a failure of an earlier run"
+
+
+def test_a_claim_on_a_full_disk_is_told_and_leaves_no_file(tmp_path, monkeypatch):
+    claims = WorkClaims(tmp_path)
+
+    def fill(value, file):
+        file.write("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("json.dump", fill)
+        with pytest.raises(StorageError, match=r"\.claim: can't be written \(no space left on device\)"):
+            claims.take("a")
+        patch.setattr("json.dumps", lambda value: fill(value, io.StringIO()))
+        with pytest.raises(StorageError, match=r"\.member: can't be written"):
+            WorkClaims(tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".member"], (
+        "half-written claims keep others waiting"
+    )
+    assert claims.take("a")
 
 
 def test_claims_that_nobody_touches_are_taken_over(tmp_path):

@@ -234,7 +234,7 @@ def test_folder_of_results_missing_extra_corrupt_and_of_another_shape(tiny, tmp_
     )
     assert (plan.outputs_present, plan.outputs_missing, plan.edits) == (3, 1, 0)
     problems = "\n".join(document["problems"])
-    assert "no output for 1 items: item3" in problems and "1 outputs belong to no item: stray.mp4" in problems
+    assert "no output for 1 item: item3" in problems and "1 output belongs to no item: stray.mp4" in problems
     assert "item1: " in problems and "item3: no output in the folder" in problems
     assert (
         "4 frames against the source's 6: the first 4 are compared" in problems

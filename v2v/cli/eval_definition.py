@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from v2v.cli import user_module
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 
 if TYPE_CHECKING:
     from v2v.evaluation.sweep.sweep import Sweep
@@ -71,5 +72,6 @@ def take_shard(definition: Sweep, shard: str) -> Sweep:
         raise InputError(f"--shard {shard}: expected I/N with I from 1 to N, such as 1/4")
     items = definition.benchmark.items[int(first) - 1 :: int(count)]
     if not items:
-        raise InputError(f"--shard {shard}: the benchmark has only {len(definition.benchmark.items)} items")
+        count = format_count(len(definition.benchmark.items), "item")
+        raise InputError(f"--shard {shard}: the benchmark has only {count}")
     return dataclasses.replace(definition, benchmark=dataclasses.replace(definition.benchmark, items=items))

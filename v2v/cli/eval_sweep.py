@@ -24,6 +24,7 @@ from v2v.cli.eval_runs import read_calibration
 from v2v.cli.eval_thresholds import Threshold
 from v2v.errors import InputError
 from v2v.evaluation.cache import WORK, Work
+from v2v.evaluation.counts import format_count
 
 if TYPE_CHECKING:
     from v2v.evaluation.cache import SweepCache
@@ -224,7 +225,7 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
     plan = sweep.plan_sweep(definition, cache, prices=request.prices, max_calls=request.max_calls)
     print(plan.format(), file=sys.stderr, flush=True)
     if request.plan_only:
-        output = f"{plan.edits} edits, {plan.calls} judge calls"
+        output = f"{format_count(plan.edits, 'edit')}, {format_count(plan.calls, 'judge call')}"
         return {"output": output, "exit": 0, "plan": plan.to_json()}
     is_divided = request.is_shared or request.beam is not None
     claims = WorkClaims(cache.folder.absolute() / "claims") if is_divided else None
@@ -361,7 +362,7 @@ def _judge_usage(definition: Sweep, prices: tuple[float, float] | None) -> dict[
     if not answers:
         return {}
     sent, received = sum(u.tokens_in for u in usages), sum(u.tokens_out for u in usages)
-    text = f"{answers} answers"
+    text = format_count(answers, "answer")
     document: dict[str, Any] = {"answers": answers}
     if all(usage.is_complete for usage in usages):
         document |= {"tokens_in": sent, "tokens_out": received}

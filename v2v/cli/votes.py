@@ -15,6 +15,7 @@ from typing import Any
 
 from v2v.cli import serve
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 
 MOST_RATERS = 1000
 
@@ -119,7 +120,7 @@ def _serve(request: VoteRequest, study: Any, store: Any) -> dict[str, Any]:
         address = request.public or f"http://{host}:{listener.getsockname()[1]}"
         for rater in raters:
             print(f"{rater.name}: {address}/r/{rater.token}", file=sys.stderr)
-        print(f"v2v: serving {len(study.pairs)} pairs; each link is for one person", file=sys.stderr, flush=True)  # fmt: skip
+        print(f"v2v: serving {format_count(len(study.pairs), 'pair')}; each link is for one person", file=sys.stderr, flush=True)  # fmt: skip
         app = build_vote_server(study, store)
         serve.serve_until_stopped(app, listener, None)
     return {"output": str(study.folder), "raters": len(raters), "votes": len(store.read_votes())}

@@ -195,9 +195,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Raise StorageError for what the disk refuses inside the block.
+
+    Args:
+      path: what is written there, for the message.
+    """
+    try:
+        yield
     except Exception as error:
         reason = _storage_reason(error)
         if reason is None:
@@ -205,9 +220,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise StorageError(
             f"{path}: can't be written ({reason}); what is finished is kept: make room and run the same command again"
         ) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _storage_reason(error: BaseException | None) -> str | None:

@@ -32,6 +32,7 @@ from scipy import stats
 
 from v2v.data.table_file import format_value, iterate_items
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.intervals import Interval, from_resamples, rate
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.sweep.results import PEOPLE
@@ -119,13 +120,16 @@ class Calibration:
 
     def format(self) -> str:
         """Return the calibration as a table of Markdown."""
-        lines = [f"Agreement with people: {self.ratings} ratings of {self.raters} raters, 95 % intervals over items.", ""]  # fmt: skip
+        lines = [f"Agreement with people: {format_count(self.ratings, 'rating')} of {format_count(self.raters, 'rater')}, 95 % intervals over items.", ""]  # fmt: skip
         lines += ["| column | Spearman | Kendall | pairwise agreement | outputs | items | pairs |", "|---|---|---|---|---|---|---|"]  # fmt: skip
         for a in self.agreements:
             name = "people with each other" if a.column == PEOPLE else a.column.replace("|", "\\|")
             cells = [_format_interval(a.spearman), _format_interval(a.kendall), _format_interval(a.pairwise, 100)]  # fmt: skip
             lines.append(f"| {name} | {' | '.join(cells)} | {a.outputs} | {a.items} | {a.pairs} |")
-        lines += [f"\n{count} ratings not used: {reason}" for reason, count in self.unmatched.items()]
+        lines += [
+            f"\n{format_count(count, 'rating')} not used: {reason}"
+            for reason, count in self.unmatched.items()
+        ]
         return "\n".join(lines) + "\n"
 
 

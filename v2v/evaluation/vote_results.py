@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from v2v.evaluation import intervals
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.html_page import frame_page
 from v2v.evaluation.intervals import Interval
 from v2v.evaluation.json_values import to_json_values
@@ -134,7 +135,7 @@ class VoteResult:
         """Return tables for people."""
         lines = [
             f"A = {self.study.a}", f"B = {self.study.b}",
-            f"{len(self.raters)} raters, {len(self.votes)} votes on {len(self.study.pairs)} pairs", "",
+            f"{format_count(len(self.raters), 'rater')}, {format_count(len(self.votes), 'vote')} on {format_count(len(self.study.pairs), 'pair')}", "",
             f"{'question':<14}{'A wins':<18}{'tie':<18}{'B wins':<18}{'prefer A':<18}{'items':<7}{'alpha':<7}kappa",
         ]  # fmt: skip
         for name, question in self.questions.items():
@@ -285,7 +286,7 @@ def build_vote_report(result: VoteResult) -> str:
     rater_heads = ("rater", "answered", "checks passed", "repeats alike", "seconds a pair", "")
     body = f"""\
 <header><h1>What people prefer</h1>
-<p>A: {escape(study.a)}<br>B: {escape(study.b)}<br>{len(study.pairs)} pairs, {len(result.raters)} raters, {len(result.votes)} votes that count.</p></header>
+<p>A: {escape(study.a)}<br>B: {escape(study.b)}<br>{format_count(len(study.pairs), "pair")}, {format_count(len(result.raters), "rater")}, {format_count(len(result.votes), "vote that counts", "votes that count")}.</p></header>
 <div class="scroll">{_table(heads, rows)}</div>
 <p class="note">Shares are means over items, brackets 95 % intervals by resampling items. Preference counts a tie as one half and has an interval from
 {FEWEST_COMPARED} items on. Alpha (Krippendorff) and kappa (Fleiss): 1 where raters agree, 0 as by chance.</p>

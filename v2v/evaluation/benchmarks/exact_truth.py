@@ -37,6 +37,7 @@ from data_synth.scenes.edits import LOCAL_EDITS
 from v2v.data.pair import Pair
 from v2v.errors import InputError
 from v2v.evaluation.cache import atomic_path, digest, write_text_atomically
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Benchmark, Item
 
 # Goes up when items change. 2: replaced things in rooms have their own height; 3: no dots of shadow on their floors.
@@ -134,7 +135,7 @@ def build_benchmark(
         ]
         items += build_items(root, requests, seed + row * SEEDS_PER_KIND, frames, transition=0.5)
     is_complete = per_kind == 20 and kinds == KINDS and physics
-    about = f"Rendered pairs with exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames."
+    about = f"Rendered pairs with exact truth, {format_count(len(kinds), 'kind')} x {per_kind}, {format_count(frames, 'frame')}."
     return Benchmark(
         "exact truth", tuple(items), VERSION if is_complete else f"{VERSION} ({per_kind} a kind)", about
     )
@@ -181,8 +182,10 @@ def build_type_benchmark(
         name = f"{kind.replace(' ', '-')}-{turn:02d}"
         requests.append(ItemRequest(name, kind, kind, sizes[turn % len(sizes)]))
     items = build_items(root, requests, seed, frames, transition)
-    about = f"Rendered pairs with exact truth, {len(edit_types)} edit types in turn, {frames} frames."
-    return Benchmark("exact truth by type", tuple(items), f"{planar.VERSION} ({count} pairs)", about)
+    about = f"Rendered pairs with exact truth, {format_count(len(edit_types), 'edit type')} in turn, {format_count(frames, 'frame')}."
+    return Benchmark(
+        "exact truth by type", tuple(items), f"{planar.VERSION} ({format_count(count, 'pair')})", about
+    )
 
 
 def read_item(record: dict, folder: Path) -> Item:
@@ -262,7 +265,7 @@ def _find_pair(request: ItemRequest, seed: int, frames: int, transition: float) 
             reasons[pair.reason] += 1
         elif request.edit in ("", pair.edit):
             return pair, tried + 1
-    common = ", ".join(f"{reason} ({n} times)" for reason, n in reasons.most_common(2))
+    common = ", ".join(f"{reason} ({format_count(n, 'time')})" for reason, n in reasons.most_common(2))
     raise InputError(
         f"{request.name}: none of {MAX_TRIES} seeds gives an item; {common or 'the recipe never draws it'}"
     )

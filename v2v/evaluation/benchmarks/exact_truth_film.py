@@ -33,6 +33,7 @@ from v2v import assets
 from v2v.errors import InputError
 from v2v.evaluation.benchmarks.exact_truth import FRAME_COUNT, FRAME_SIZES, ItemRequest, build_items
 from v2v.evaluation.cache import digest
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Benchmark, Item
 
 VERSION = "4"
@@ -138,8 +139,9 @@ def build_film_benchmark(
             root, requests, seed + KINDS.index(kind) * SEEDS_PER_KIND, frames, transition=0.5, readme=readme
         )
     counts = Counter(item.extra["material"] for item in items)
-    about = f"Exact truth, {len(kinds)} kinds x {per_kind}, {frames} frames: " + ", ".join(
-        f"{n} {material}" for material, n in counts.items()
+    about = (
+        f"Exact truth, {format_count(len(kinds), 'kind')} x {per_kind}, {format_count(frames, 'frame')}: "
+        + ", ".join(f"{n} {material}" for material, n in counts.items())
     )
     about += f"; left out: {', '.join(reasons)}." if reasons else "."
     is_complete = (per_kind, kinds, usable_materials) == (PER_KIND, KINDS, MATERIALS)

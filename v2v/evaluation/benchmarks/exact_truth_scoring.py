@@ -20,6 +20,7 @@ import numpy as np
 from v2v.errors import InputError
 from v2v.evaluation.benchmarks.exact_truth_summary import FlickerComparison, ScoredPair
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Benchmark, Item
 from v2v.evaluation.metrics.base import Metric
 from v2v.evaluation.metrics.builtin import FLICKER_ALONG_TRUTH, PSNR_REGIONS, STRICT_SUCCESS, SUCCESS
@@ -172,7 +173,9 @@ def _run(
         if result.status in ("failed", "unscored")
     ]
     if failures:
-        raise InputError(f"exact truth: {len(failures)} scores failed; the first is {failures[0]}")
+        raise InputError(
+            f"exact truth: {format_count(len(failures), 'score')} failed; the first is {failures[0]}"
+        )
     return run
 
 

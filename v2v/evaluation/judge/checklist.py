@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from v2v.evaluation.code_version import JUDGING, object_code, package_code
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Item
 from v2v.evaluation.judge.endpoint import EndpointJudge
 from v2v.evaluation.judge.judge import Judge, Question
@@ -121,7 +122,7 @@ class ChecklistMetric(Metric):
     @property
     def columns(self) -> Sequence[Column]:
         """Return the four scores."""
-        about = f"{self.judge.model}, {self.frames} frames of each clip"
+        about = f"{self.judge.model}, {format_count(self.frames, 'frame')} of each clip"
         return (
             Column(f"{self.name} UAS", worst=0.0, rate=True, about=f"all questions about the edit and its realism answered rightly; {about}"),
             Column(f"{self.name} IFS", unit="%", worst=0.0, about=f"right answers about what was asked for; {about}"),
@@ -222,7 +223,7 @@ class ChecklistMetric(Metric):
                 grades[one.score].append(one.grade(values_by_id[one.id]))
         if unreadable:
             raise ScoringError(
-                f"{len(unreadable)} of {len(notes['answers'])} answers to checklists can't be read, such as {quote_answer(unreadable[0])} "
+                f"{len(unreadable)} of {format_count(len(notes['answers']), 'answer')} to checklists can't be read, such as {quote_answer(unreadable[0])} "
                 "(all of them are in results.json; the next run asks again)",
                 notes,
             )

@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.judge.judge import Question
 from v2v.evaluation.metrics.base import ScoringError
 from v2v.runtime import text_files
@@ -108,7 +109,7 @@ class Endpoint:
         for attempt in range(self.tries):
             if self._unanswered_count >= self.patience:
                 raise ScoringError(
-                    f"judge down: {self.url} gave no answer to {self._unanswered_count} questions in a row"
+                    f"judge down: {self.url} gave no answer to {format_count(self._unanswered_count, 'question')} in a row"
                 )
             wait = self.pause * 2**attempt * random.uniform(1, 1.25)
             try:

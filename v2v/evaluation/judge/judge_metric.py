@@ -22,6 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from v2v.evaluation.code_version import JUDGING, object_code, package_code
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Item
 from v2v.evaluation.judge.endpoint import EndpointJudge
 from v2v.evaluation.judge.judge import Judge, Question
@@ -79,7 +80,7 @@ class JudgeMetric(Metric):
         rule = (
             "EditVerseBench's own frames and exchanged channels"
             if self.compat
-            else f"{r.frames} frames at fixed places"
+            else f"{format_count(r.frames, 'frame')} at fixed places"
         )
         about = f"{self.judge.model}, {r.name} scale {low:g} to {high:g}, {rule}"
         return (
@@ -202,7 +203,7 @@ class JudgeMetric(Metric):
         if unreadable:
             text = next(answer["text"] for answer in answer_notes if answer["scores"] is None)
             raise ScoringError(
-                f"{unreadable} of {len(questions)} answers can't be read, such as {quote_answer(text)} "
+                f"{unreadable} of {format_count(len(questions), 'answer')} can't be read, such as {quote_answer(text)} "
                 "(all of them are in results.json; the next run asks again)",
                 notes,
             )

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from v2v.errors import InputError, collect_notes
+from v2v.evaluation.counts import format_count
 from v2v.video import video as codec
 from v2v.video.decoder import estimate_size, read_stored_picture
 from v2v.video.output_format import STILLS
@@ -163,8 +164,9 @@ def describe_mismatch(output: Clip, other: Clip, what: str) -> str:
     """
     notes = []
     if len(output) != len(other):
+        length = min(len(output), len(other))
         notes.append(
-            f"{len(output)} frames against the {what}'s {len(other)}: the first {min(len(output), len(other))} are compared"
+            f"{format_count(len(output), 'frame')} against the {what}'s {len(other)}: the first {'is' if length == 1 else f'{length} are'} compared"
         )
     if output.size != other.size:
         a, b = (f"{c.width}x{c.height}" for c in (output, other))

@@ -81,7 +81,7 @@ function agreement(hasJudge) {
   if (!c || !c.columns.length) return hasJudge ? [el("div", "How far the judge agrees with people was not measured here (v2v eval calibrate).")] : [];
   const part = (x, scale) => x.mean === null ? "–" : (x.mean * scale).toFixed(scale > 1 ? 0 : 2) + (scale > 1 ? " %" : "") + (x.low === null ? "" : ` [${(x.low * scale).toFixed(scale > 1 ? 0 : 2)}, ${(x.high * scale).toFixed(scale > 1 ? 0 : 2)}]`);
   const line = (x) => el("div", `${x.column === "people" ? "people with each other" : x.column}: prefers what people prefer in ${part(x.pairwise, 100)} of ${x.pairs} pairs (chance 50 %); rank correlation ${part(x.spearman, 1)}`);
-  return [el("strong", `Agreement with people (${c.ratings} ratings of ${c.raters} raters)`), ...c.columns.map(line)];
+  return [el("strong", `Agreement with people (${count(c.ratings, "rating")} of ${count(c.raters, "rater")})`), ...c.columns.map(line)];
 }
 
 function detail() {

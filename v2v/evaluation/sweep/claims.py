@@ -24,7 +24,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from v2v.evaluation.cache import digest, write_text_atomically
+from v2v.evaluation.cache import StorageError, digest, storage_errors, write_text_atomically
 
 STALE_SECONDS = 60.0
 # Seconds before work of others is looked for again.
@@ -40,18 +40,25 @@ class WorkClaims:
     Attributes:
       folder: where all processes claim.
       stale_seconds: seconds after which an untouched claim is taken over.
+
+    Raises:
+      StorageError: the disk is full, or may not be written to; likewise from `take` and `store_failure`.
     """
 
     def __init__(self, folder: Path, stale_seconds: float = STALE_SECONDS):
         self.folder, self.stale_seconds = Path(folder), stale_seconds
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._member = self.folder / f"{self._name}.member"
         self._claims: set[Path] = set()
         self._lock, self._end = threading.Lock(), threading.Event()
-        self._member.touch()
-        self._begin = min([self._now(), *self._other_begins()])
-        self._member.write_text(json.dumps({**_owner(), "begin": self._begin}))
+        try:
+            with storage_errors(self._member):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._begin = min([self._now(), *self._other_begins()])
+                self._member.write_text(json.dumps({**_owner(), "begin": self._begin}))
+        except StorageError:
+            _remove_file(self._member)
+            raise
 
     def __enter__(self) -> WorkClaims:
         threading.Thread(target=self._touch, daemon=True).start()
@@ -61,7 +68,7 @@ class WorkClaims:
         self._end.set()
         for path in [*self._claims]:
             self._remove(path)
-        self._member.unlink(missing_ok=True)
+        _remove_file(self._member)
 
     def take(self, key: Any) -> bool:
         """Claim a piece of work.
@@ -98,10 +105,14 @@ class WorkClaims:
 
     def _create(self, path: Path) -> bool:
         try:
-            with path.open("x") as file:
+            with storage_errors(path), path.open("x") as file:
                 json.dump(_owner(), file)
         except FileExistsError:
             return False
+        except StorageError:
+            # One without an owner would keep the others waiting.
+            _remove_file(path)
+            raise
         with self._lock:
             self._claims.add(path)
         return True
@@ -109,7 +120,7 @@ class WorkClaims:
     def _remove(self, path: Path) -> None:
         with self._lock:
             self._claims.discard(path)
-        path.unlink(missing_ok=True)
+        _remove_file(path)
 
     def _bury_if_stale(self, path: Path) -> bool:
         """Remove the claim of a dead process; False where its process may live or another one was quicker."""
@@ -128,15 +139,16 @@ class WorkClaims:
             # Another process took it over in the meantime: it gets its claim back.
             with contextlib.suppress(OSError):
                 os.link(grave, path)
-            grave.unlink(missing_ok=True)
+            _remove_file(grave)
             return False
-        grave.unlink(missing_ok=True)
+        _remove_file(grave)
         return True
 
     def _now(self) -> float:
         """Return the time of the folder's file system."""
-        self._member.touch()
-        return self._member.stat().st_mtime
+        with storage_errors(self._member):
+            self._member.touch()
+            return self._member.stat().st_mtime
 
     def _other_begins(self) -> Iterator[float]:
         """Yield the times at which the runs of other living processes began."""
@@ -193,6 +205,12 @@ def share_work(
                 yield task, result
         if waiting:
             time.sleep(PAUSE)
+
+
+def _remove_file(path: Path) -> None:
+    """Remove a file if that is possible; one that stays is taken over when it is stale."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _owner() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.sweep.summary import Difference, paired_difference
 from v2v.runtime.text_files import read_text
@@ -70,7 +71,7 @@ class RunComparison:
     def format(self) -> str:
         """Return a table of Markdown and what was left out."""
         lines = [
-            f"{self.second} against {self.first}: {self.items} items",
+            f"{self.second} against {self.first}: {format_count(self.items, 'item')}",
             "",
             "| method | column | change | 95 % interval | items | verdict | items that changed most |",
             "|---|---|---|---|---|---|---|",
@@ -83,13 +84,15 @@ class RunComparison:
                 f"| {row.method} | {row.column} | {change} | {interval} | {d.n} | {_verdict(row)} | {', '.join(row.changed_items)} |"
             )
         unequal = sum(row.difference.unequal for row in self.columns)
-        for count, what in (
-            (self.other_items, "items are in one run only, or have another instruction"),
-            (len(self.other_columns), f"columns are in one run only: {', '.join(self.other_columns)}"),
-            (unequal, "scores are of outputs with different numbers of frames"),
-        ):
+        columns = f"in one run only: {', '.join(self.other_columns)}"
+        left_out = (
+            (self.other_items, "item is in one run only, or has another instruction", "items are in one run only, or have another instruction"),
+            (len(self.other_columns), f"column is {columns}", f"columns are {columns}"),
+            (unequal, "score is of outputs with different numbers of frames", "scores are of outputs with different numbers of frames"),
+        )  # fmt: skip
+        for count, one, several in left_out:
             if count:
-                lines += ["", f"Not compared: {count} {what}."]
+                lines += ["", f"Not compared: {format_count(count, one, several)}."]
         if self.commits[0] != self.commits[1]:
             lines += ["", f"Commits: {self.commits[0] or 'unknown'} and {self.commits[1] or 'unknown'}."]
         return "\n".join(lines) + "\n"

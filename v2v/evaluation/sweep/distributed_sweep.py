@@ -21,6 +21,7 @@ from pathlib import Path
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.sweep.claims import WorkClaims
 from v2v.evaluation.sweep.methods import EditingMethod, VideoEditor
 from v2v.evaluation.sweep.runner import NOT_DONE, SweepRun, edit_claim, run_sweep
@@ -83,7 +84,7 @@ def run_outputs(
     missing = _count_missing(sweep, cache, claims, earlier_run)
     if missing:
         raise InputError(
-            f"--beam: the runner finished, but {missing} edits left no result in {cache.folder}; expected a folder that all workers share with "
+            f"--beam: the runner finished, but {format_count(missing, 'edit')} left no result in {cache.folder}; expected a folder that all workers share with "
             "this machine, under this path"
         )
     return earlier_run

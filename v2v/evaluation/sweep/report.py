@@ -16,6 +16,7 @@ from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import SweepCache
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.html_page import encode_small, fill_page
 from v2v.evaluation.items import Item
 from v2v.evaluation.metrics.clips import Clip
@@ -53,7 +54,8 @@ def build_report(results: SweepResults, cache: SweepCache, *, megabytes: float =
         entries[item.id] = {"fps": previews.fps, "clips": previews.entries}
     note = f"Previews of at most {SIDE} pixels, not the scored files. Space plays, arrow keys step."
     if omitted:
-        note += f" {omitted} items are left out to keep this file small (or their source can't be read)."
+        left_out = format_count(omitted, "item is", "items are")
+        note += f" {left_out} left out to keep this file small (or their source can't be read)."
     media = {"media": clips, "items": entries, "note": note}
     return fill_page("report", results.title, _without_paths(results.to_json()), media, SCRIPTS)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from v2v.evaluation import intervals
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Item
 from v2v.evaluation.json_values import to_json_values
 from v2v.evaluation.metrics.base import Column, Metric, SetMetric
@@ -92,7 +93,7 @@ class SweepResults:
     def title(self) -> str:
         """Return the title of the report."""
         sweep = self.run.sweep
-        return sweep.title or f"{sweep.benchmark.name}: {len(sweep.methods)} methods"
+        return sweep.title or f"{sweep.benchmark.name}: {format_count(len(sweep.methods), 'method')}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of plain JSON values.
@@ -210,12 +211,16 @@ def list_problems(run: SweepRun, plan: SweepPlan | None = None) -> list[Problem]
     problems = [Problem(note) for note in (plan.notes if plan else [])]
     problems += [Problem(reason, metric=name) for name, reason in run.skipped_metrics.items()]
     pending = [
-        ("edits", sum(output.is_pending for output in run.outputs.values())),
-        ("scores", sum(result.reason == NOT_DONE for result in run.results.values())),
+        ("edit", sum(output.is_pending for output in run.outputs.values())),
+        ("score", sum(result.reason == NOT_DONE for result in run.results.values())),
     ]
-    problems += [Problem(f"{count} {work} are not done yet") for work, count in pending if count]
+    problems += [
+        Problem(f"{format_count(count, f'{work} is', f'{work}s are')} not done yet")
+        for work, count in pending
+        if count
+    ]
     unasked = sum(result.reason == NOT_ASKED for result in run.results.values())
-    problems += [Problem(f"{unasked} scores of judges: {NOT_ASKED}")] if unasked else []
+    problems += [Problem(f"{format_count(unasked, 'score')} of judges: {NOT_ASKED}")] if unasked else []
     for (method, item), output in run.outputs.items():
         if output.is_pending:
             continue

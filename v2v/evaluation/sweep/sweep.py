@@ -17,6 +17,7 @@ from typing import Any
 
 from v2v.errors import InputError
 from v2v.evaluation.cache import FinishedWork, SweepCache, Work, digest
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.items import Benchmark, Item
 from v2v.evaluation.metrics.base import Metric, RequestEstimate, missing_fields
 from v2v.evaluation.metrics.clips import Clip
@@ -124,7 +125,7 @@ class SweepPlan:
 
     def format(self) -> str:
         """Return the plan for people, several lines."""
-        text = [f"plan: {self.methods} methods x {self.items} items"]
+        text = [f"plan: {format_count(self.methods, 'method')} x {format_count(self.items, 'item')}"]
         if self.contents:
             text.append(f"  contents      {self.contents[:16]}, hash of the items' instructions and files")
         if self.edits or self.edits_cached:
@@ -136,7 +137,9 @@ class SweepPlan:
         if self.calls or self.calls_cached:
             text.append(f"  judge calls   {self.calls} to do ({self._cost()}), {self.calls_cached} cached")
             if self.max_calls is not None and self.calls:
-                text.append(f"  at most       {self.max_calls} judge calls in this run (--max-calls)")
+                text.append(
+                    f"  at most       {format_count(self.max_calls, 'judge call')} in this run (--max-calls)"
+                )
         text += [
             f"  cached {work:<7}{', '.join(f'{n} of {short_commit(commit)}' for commit, n in commits.items())}"
             for work, commits in self.commits.items()
@@ -158,7 +161,7 @@ class SweepPlan:
         parts = []
         if self.pictures:
             parts.append(
-                f"{self.pictures} pictures, about {self.tokens_in:,} tokens in, at most {self.tokens_out:,} out"
+                f"{format_count(self.pictures, 'picture')}, about {self.tokens_in:,} tokens in, at most {self.tokens_out:,} out"
             )
         price = "price unknown" if self.dollars is None else f"about ${self.dollars:.2f}"
         if self.prices is not None:
@@ -188,13 +191,15 @@ def plan_sweep(
     plan.contents = hash_contents(sweep.benchmark, cache)
     missing = [i.id for i in sweep.benchmark.items if missing_files(i)]
     if missing:
-        plan.notes.append(f"{len(missing)} items lack files and will fail: {format_names(missing)}")
+        plan.notes.append(
+            f"{format_count(len(missing), 'item lacks', 'items lack')} files and will fail: {format_names(missing)}"
+        )
     unsupported = [
         f"{i.id} ({describe_unsupported(i)})" for i in sweep.benchmark.items if i.unsupported_inputs
     ]
     if unsupported:
         plan.notes.append(
-            f"{len(unsupported)} items have inputs that are not passed on: {format_names(unsupported)}"
+            f"{format_count(len(unsupported), 'item has', 'items have')} inputs that are not passed on: {format_names(unsupported)}"
         )
     for metric in sweep.metrics:
         reason = metric.missing()
@@ -205,10 +210,12 @@ def plan_sweep(
             absent = [i.id for i in sweep.benchmark.items if method.path(i) is None]
             extra = method.extra(sweep.benchmark.items)
             if absent:
-                plan.notes.append(f"{method.name}: no output for {len(absent)} items: {format_names(absent)}")
+                plan.notes.append(
+                    f"{method.name}: no output for {format_count(len(absent), 'item')}: {format_names(absent)}"
+                )
             if extra:
                 plan.notes.append(
-                    f"{method.name}: {len(extra)} outputs belong to no item: {format_names(extra)}"
+                    f"{method.name}: {format_count(len(extra), 'output belongs', 'outputs belong')} to no item: {format_names(extra)}"
                 )
         for item in sweep.benchmark.items:
             _plan_item(plan, sweep, method, item, cache)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from v2v.evaluation.counts import format_count
 from v2v.evaluation.metrics.base import Column
 from v2v.evaluation.sweep.results import SweepResults
 from v2v.evaluation.sweep.summary import Cell
@@ -117,7 +118,7 @@ def _caption(results: SweepResults) -> str:
     commit = str(results.stamp.get("commit") or "")[:12]
     return (
         f"{benchmark.name} {benchmark.version}".strip()
-        + f", {len(benchmark.items)} items; mean and 95 % interval; items without an output count as the worst of a scale that has one; "
+        + f", {format_count(len(benchmark.items), 'item')}; mean and 95 % interval; items without an output count as the worst of a scale that has one; "
         f"median seconds of an edit. v2v {commit}".rstrip()
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from v2v.checkpoints.tensor_files import TensorFiles
 from v2v.errors import InputError
+from v2v.evaluation.counts import format_count
 
 # Pairs of a pattern of published names and the path in the tree that replaces it; None for tensors that the model does not use.
 NameTable = Sequence[tuple[str, str | None]]
@@ -94,7 +95,7 @@ def load_parameters(path: Path, table: NameTable, *, only: str = "") -> dict:
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise InputError(
-            f"{path}: {len(unknown)} tensors have no place in this model: {', '.join(unknown[:5])}{more}"
+            f"{path}: {format_count(len(unknown), 'tensor has', 'tensors have')} no place in this model: {', '.join(unknown[:5])}{more}"
         )
     return tree
 
