@@ -32,6 +32,7 @@ from v2v.app.job_store import JobStore
 from v2v.app.request_body import LimitedBody
 from v2v.pipeline.batched_model import count_places
 from v2v.runtime import allocator, compiled_programs
+from v2v.runtime.database import LostDatabaseError
 
 
 @pytest.fixture
@@ -118,6 +119,7 @@ def test_faults_are_answered_in_one_line(service, clip, monkeypatch):
     lost = sqlalchemy.exc.OperationalError("SELECT secret", {}, Exception("database is locked"))
     for error, expected in (
         (lost, (503, "store_away")),
+        (LostDatabaseError("deleted"), (503, "store_away")),
         (OSError(errno.ENOSPC, "no space"), (507, "disk_full")),
         (PermissionError(errno.EACCES, "secret"), (503, "disk_away")),
         (RuntimeError("secret"), (500, "internal")),
@@ -283,6 +285,42 @@ def test_webhooks_that_are_dead_slow_or_lead_elsewhere(monkeypatch):
         address.close()
     for dead in (address.url, "http://127.0.0.1:1/\x01"):
         assert not webhook.call_webhook(dataclasses.replace(ended, webhook=dead), "fake")
+
+
+def test_a_webhook_is_told_once_and_later_where_there_were_too_many(service, monkeypatch):
+    """What doesn't fit into the queue, or was left by a worker that was killed, is told once nobody else does."""
+    clock = Clock()
+    monkeypatch.setattr(service.store, "_clock", clock)
+    monkeypatch.setattr(webhook, "_MOST_WAITING", 1)
+    told, go_on = [], threading.Event()
+
+    def call(ended, model):
+        assert go_on.wait(30)
+        told.append(ended.id)
+        return True
+
+    monkeypatch.setattr(webhook, "call_webhook", call)
+    monkeypatch.setattr(webhook, "_THREADS", 1)
+    caller = webhook.WebhookCaller("fake", service.store, "w")
+    ids = []
+    for _ in range(3):  # one is told, one waits, one finds no room
+        service.store.add(job(webhook="http://x/y"))
+        ended = service.store.end(service.store.claim("w"), "w")
+        ids.append(ended.id)
+        caller.tell(ended)
+        caller.tell(ended)
+        while len(ids) == 1 and caller._jobs.qsize():
+            time.sleep(0.01)
+    go_on.set()
+    caller.wait(30)
+    assert told == ids[:2]
+    caller.take_over()
+    caller.wait(30)
+    assert told == ids[:2]
+    clock.now += 600
+    caller.take_over()
+    caller.wait(30)
+    assert told == ids and not service.store.claim_untold("other", 9)
 
 
 def test_a_webhook_that_drips_is_given_up():

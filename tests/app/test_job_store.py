@@ -7,6 +7,7 @@ import pytest
 from v2v import InputError
 from v2v.app.job import Job, new_id
 from v2v.app.job_store import MOST_ATTEMPTS, JobStore
+from v2v.runtime.database import LostDatabaseError
 
 
 class Clock:
@@ -160,3 +161,37 @@ def test_ended_jobs_expire(store, clock):
 def test_an_address_that_is_no_database(address):
     with pytest.raises(InputError, match="--store"):
         JobStore(address)
+
+
+def test_an_end_is_told_by_the_next_worker(store, clock):
+    """Where the one that was to tell it was killed; never by two while its lease lasts."""
+    store.add(job(webhook="http://x/y"))
+    silent = store.add(job())
+    for _ in range(2):
+        store.end(store.claim("first"), "first")
+    assert store.find(silent.id).stage == ""
+    assert store.claim_untold("second", 10) == []
+    clock.now += 61
+    (left,) = store.claim_untold("second", 10)
+    assert left.status == "completed" and left.webhook == "http://x/y"
+    assert store.claim_untold("third", 10) == []
+    assert not store.begin_telling(left.id, "first") and store.begin_telling(left.id, "second")
+    store.end_telling(left.id, "first")
+    assert store.find(left.id).stage == "webhook"
+    store.end_telling(left.id, "second")
+    clock.now += 600
+    assert store.find(left.id).stage == "" and store.claim_untold("third", 10) == []
+
+
+def test_a_database_that_is_deleted_while_it_is_open(store, tmp_path):
+    """What were written to it would be gone with the process: it is refused, also when another lies in its place."""
+    stored, path = store.add(job()), tmp_path / "jobs.db"
+    aside = path.rename(tmp_path / "aside.db")
+    for _ in range(2):
+        with pytest.raises(
+            LostDatabaseError, match="was deleted or replaced while it was open; start v2v again"
+        ):
+            store.add(job())
+        path.write_bytes(b"")
+    aside.replace(path)
+    assert store.find(stored.id) is not None

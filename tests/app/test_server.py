@@ -1,7 +1,9 @@
 """The HTTP interface: an edit from upload to result, other people's jobs, limits, and bad input."""
 
+import functools
 import http.server
 import json
+import tempfile
 import threading
 import time
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.app.documented import check_documented, read_routes
 from tests.example_clips import picture
 from tests.example_clips import write as make
 from tests.fake_model import FakePretrained
@@ -24,6 +27,16 @@ ANN, BOB = "a" * 20, "b" * 20
 HEADERS = {"Authorization": f"Bearer {ANN}"}
 
 
+@functools.cache
+def describe_routes():
+    """Return what the interface says of itself, which is the same for every server."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = JobStore("sqlite://")
+        server = build_server(store, JobFiles(folder), model="fake", tokens=Tokens())
+        store.close()
+        return read_routes(server.openapi())
+
+
 class Service:
     """A server, its store and files, and a worker that is started on demand."""
 
@@ -34,6 +47,7 @@ class Service:
         tokens = Tokens({ANN: "ann", BOB: "bob"})
         server = build_server(self.store, self.files, model="fake", tokens=tokens, limits=limits, **options)
         self.http = TestClient(server, headers=HEADERS)
+        self.http.event_hooks["response"].append(lambda answer: check_documented(describe_routes(), answer))
 
     def send(self, clip, prompt="make it grey", files=None, **fields):
         uploads = {"video": ("in.mp4", clip)} | (files or {})
@@ -347,16 +361,26 @@ def test_a_webhook_is_told_of_the_end(tmp_path, clip):
     service.store.close()
 
 
-def test_the_interface_describes_itself(service):
-    paths = service.http.get("/openapi.json").json()["paths"]
-    assert {
-        "/v1/videos",
-        "/v1/videos/{id}",
-        "/v1/videos/{id}/content",
-        "/v1/videos/{id}/cancel",
-        "/v1/clips/{id}/masks/{mask}",
+def test_head_is_answered_as_get_without_a_body(service, clip):
+    id = service.send(clip).json()["id"]
+    service.work()
+    paths = (
+        "/",
         "/healthz",
-    } <= set(paths)
+        "/page/app.js",
+        f"/v1/videos/{id}",
+        f"/v1/videos/{id}/content",
+        f"/v1/videos/{id}/files/video",
+        "/v1/videos/x",
+    )
+    for path in paths:
+        head, get = service.http.head(path), service.http.get(path)
+        assert (head.status_code, dict(head.headers)) == (get.status_code, dict(get.headers)), path
+        assert head.content == b"" and int(head.headers["content-length"]) == len(get.content) > 0
+    part = service.http.head(f"/v1/videos/{id}/content", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.headers["content-length"], part.content) == (206, "10", b"")
+    assert service.http.head(f"/v1/videos/{id}/cancel").status_code == 405
+    assert service.http.head("/v1/videos", headers={"Authorization": ""}).status_code == 401
 
 
 def test_tokens_are_read_and_bad_files_refused(tmp_path):

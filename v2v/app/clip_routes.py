@@ -34,6 +34,23 @@ from v2v.app.api_error import ApiError
 from v2v.app.clip_files import FACTS, PAINTED_FRAMES, ClipFiles, StoredClip, read_facts, write_facts
 from v2v.app.clip_preview import PREVIEW, STRIP, THUMBNAIL, ClipFacts, PreviewWriter
 from v2v.app.edit_command import format_command
+from v2v.app.interface import (
+    BINARY,
+    Clip,
+    Command,
+    DeletedClip,
+    JobClip,
+    Line,
+    Mask,
+    NamedMask,
+    PaintedMask,
+    Plan,
+    PointedArea,
+    Sentence,
+    answers,
+    form,
+    json_body,
+)
 from v2v.app.job import Job
 from v2v.app.job_files import JobFiles
 from v2v.app.mask_tasks import MOST_WAITING, MaskTask, MaskTasks, read_order
@@ -49,6 +66,18 @@ from v2v.video.decoder import StreamInfo
 _VIEWS = {
     "preview": (PREVIEW, "video/mp4"), "strip": (STRIP, "image/jpeg"), "thumbnail": (THUMBNAIL, "image/jpeg"),
 }  # fmt: skip
+# Fields of the form that a clip is sent in: one of the first three.
+_CLIP_FORM = {
+    "video": BINARY,
+    "sample": {"type": "string", "description": "anything, for the clip that comes with v2v"},
+    "job": {"type": "string", "description": "id of a job, for its clip"},
+    "part": {
+        "type": "string",
+        "enum": ["source", "result"],
+        "default": "result",
+        "description": "of the job",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -203,7 +232,7 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
     """Add the routes to an application."""
     identify, find_clip, find_mask = service.identify, service.find_clip, service.find_mask
 
-    @app.get("/v1/page")
+    @app.get("/v1/page", responses=answers())
     def tell_page(request: Request) -> dict[str, Any]:
         """Tell what the model can do, and whether speech is written down here."""
         identify(request)
@@ -212,7 +241,12 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
             "finder": service.pointing.finder.name,
         }
 
-    @app.post("/v1/instructions")
+    @app.post(
+        "/v1/instructions",
+        response_model=Plan,
+        responses=answers(400, 408, 413),
+        openapi_extra=json_body(Sentence),
+    )
     async def plan(request: Request) -> dict[str, Any]:
         """Tell what the model will be given for a sentence."""
         identify(request)
@@ -224,7 +258,12 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         )
         return {"edits": steps}
 
-    @app.post("/v1/clips")
+    @app.post(
+        "/v1/clips",
+        response_model=Clip,
+        responses=answers(400, 404, 408, 413, 429, 507),
+        openapi_extra=form(_CLIP_FORM),
+    )
     async def add(request: Request) -> dict[str, Any]:
         """Send a clip to be looked at."""
         owner = identify(request)
@@ -247,19 +286,23 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
                 clip = await anyio.to_thread.run_sync(service.store, owner, write, limiter=service.decoding)
         return clip.describe()
 
-    @app.get("/v1/clips/{id}")
+    @app.get("/v1/clips/{id}", response_model=Clip, responses=answers(404))
     def tell(id: str, request: Request) -> dict[str, Any]:
         """Tell a clip's size and times."""
         return find_clip(id, identify(request)).describe()
 
-    @app.delete("/v1/clips/{id}")
+    @app.delete("/v1/clips/{id}", response_model=DeletedClip, responses=answers(404))
     def delete(id: str, request: Request) -> dict[str, Any]:
         """Delete a clip; jobs that edit it keep theirs."""
         find_clip(id, identify(request))
         service.clips.delete(id)
         return {"id": id, "object": "clip.deleted", "deleted": True}
 
-    @app.get("/v1/clips/{id}/{view}")
+    @app.get(
+        "/v1/clips/{id}/{view}",
+        response_class=FileResponse,
+        responses=answers(404, file=("video/mp4", "image/jpeg")),
+    )
     def show(id: str, view: str, request: Request) -> FileResponse:
         """Send the preview or the strip of thumbnails."""
         clip = find_clip(id, identify(request))
@@ -268,7 +311,12 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         name, kind = _VIEWS[view]
         return FileResponse(clip.folder / name, media_type=kind)
 
-    @app.post("/v1/clips/{id}/masks")
+    @app.post(
+        "/v1/clips/{id}/masks",
+        response_model=Mask,
+        responses=answers(400, 404, 408, 413, 429, 507),
+        openapi_extra=json_body(PaintedMask, NamedMask),
+    )
     async def begin_mask(id: str, request: Request) -> dict[str, Any]:
         """Begin a mask."""
         owner = identify(request)
@@ -279,19 +327,23 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
         await anyio.to_thread.run_sync(service.admission.check_disk)
         return service.masks.start(clip, order).describe()
 
-    @app.get("/v1/clips/{id}/masks/{mask}")
+    @app.get("/v1/clips/{id}/masks/{mask}", response_model=Mask, responses=answers(404))
     def tell_mask(id: str, mask: str, request: Request) -> dict[str, Any]:
         """Tell how far a mask is."""
         return find_mask(find_clip(id, identify(request)), mask).describe()
 
-    @app.post("/v1/clips/{id}/masks/{mask}/cancel")
+    @app.post("/v1/clips/{id}/masks/{mask}/cancel", response_model=Mask, responses=answers(404))
     def cancel_mask(id: str, mask: str, request: Request) -> dict[str, Any]:
         """End a mask; one that has ended stays as it is."""
         task = find_mask(find_clip(id, identify(request)), mask)
         service.masks.cancel(task)
         return task.describe()
 
-    @app.get("/v1/clips/{id}/masks/{mask}/content")
+    @app.get(
+        "/v1/clips/{id}/masks/{mask}/content",
+        response_class=FileResponse,
+        responses=answers(404, file=("image/png", "video/mp4")),
+    )
     def show_mask(id: str, mask: str, request: Request) -> FileResponse:
         """Send the file of a mask, PNG or MP4."""
         clip = find_clip(id, identify(request))
@@ -300,20 +352,29 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
             raise ApiError(404, "not_found", f"no mask {mask[:80]}")
         return FileResponse(path, media_type="image/png" if path.suffix == ".png" else "video/mp4")
 
-    @app.post("/v1/clips/{id}/pointings")
+    @app.post(
+        "/v1/clips/{id}/pointings",
+        response_model=PointedArea,
+        responses=answers(400, 404, 408, 413, 429),
+        openapi_extra=json_body(Line),
+    )
     async def point(id: str, request: Request) -> dict[str, Any]:
         """Tell what a line over a frame points at."""
         clip, content = find_clip(id, identify(request)), await _read_json(request)
         return await anyio.to_thread.run_sync(service.pointing.point, clip, content)
 
-    @app.get("/v1/videos/{id}/command")
+    @app.get("/v1/videos/{id}/command", response_model=Command, responses=answers(404))
     def tell_command(id: str, request: Request) -> dict[str, Any]:
         """Tell the line that makes the same clip, and the files that it takes."""
         job = service.find_job(id, identify(request))
         output = f"edited{service.files.output(job.id).suffix}"
         return {"command": format_command(job, service.info, output), "files": job.files}
 
-    @app.get("/v1/videos/{id}/files/{role}")
+    @app.get(
+        "/v1/videos/{id}/files/{role}",
+        response_class=FileResponse,
+        responses=answers(400, 404, 413, file=("application/octet-stream", "video/mp4", "image/jpeg")),
+    )
     def show_file(id: str, role: str, request: Request) -> FileResponse:
         """Send a file that a job was made of."""
         job = service.find_job(id, identify(request))
@@ -327,14 +388,18 @@ def add_clip_routes(app: FastAPI, service: ClipService) -> None:
             raise ApiError(404, "not_found", f"no {role[:80]} of this job")
         return FileResponse(path, media_type=kind, filename=name)
 
-    @app.get("/v1/videos/{id}/clip")
+    @app.get("/v1/videos/{id}/clip", response_model=JobClip, responses=answers(400, 404, 413))
     def tell_clip(id: str, request: Request) -> dict[str, Any]:
         """Tell size and times of the clip that a job edits, and whether its mask was painted."""
         job = service.find_job(id, identify(request))
         painted = (service.files.folder(job.id) / PAINTED_FRAMES).is_file()
         return service.find_views(job) | {"painted": painted}
 
-    @app.get("/v1/videos/{id}/painted")
+    @app.get(
+        "/v1/videos/{id}/painted",
+        response_class=FileResponse,
+        responses=answers(404, file=("application/json",)),
+    )
     def show_painted(id: str, request: Request) -> FileResponse:
         """Send the painted frames of a job's mask, as they were sent."""
         path = service.files.folder(service.find_job(id, identify(request)).id) / PAINTED_FRAMES

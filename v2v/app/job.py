@@ -32,7 +32,7 @@ class Job:
       files: names in the job's folder by role: "video", "mask", "reference", "first_frame", "second_video".
       status: where it is.
       progress: 0 to 100.
-      stage: what the worker does, such as "windows 3 of 7"; "" before and after.
+      stage: what the worker does, such as "windows 3 of 7"; "" before and after, "webhook" while that has not been told.
       error: why it failed.
       notes: what the edit noted.
       report: settings and measurements of the finished edit.

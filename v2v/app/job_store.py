@@ -20,6 +20,8 @@ from v2v.runtime.database import open_database
 LEASE = 60.0
 # A job whose workers ended this often without a word is given up: it may be what ends them.
 MOST_ATTEMPTS = 3
+# Stage of a job that has ended while its webhook has not been told.
+TELLING = "webhook"
 # Jobs that wait of which some may join a batch; those behind them wait for another.
 LOOKAHEAD = 200
 
@@ -228,15 +230,53 @@ class JobStore:
             job,
             status="failed" if error else "completed",
             progress=job.progress if error else 100.0,
-            stage="",
+            stage=TELLING if job.webhook else "",
             error=error,
             notes=tuple(dict.fromkeys((*job.notes, *notes))),
             report=report,
             ended=self._clock(),
         )
+        # Whoever tells the webhook has a lease for that, as for the job before.
+        row = _to_row(ended_job) | {"lease_until": self._clock() + self.lease}
         with self._engine.begin() as connection:
-            stored = connection.execute(_of(job.id, worker).values(**_to_row(ended_job))).rowcount == 1
+            stored = connection.execute(_of(job.id, worker).values(**row)).rowcount == 1
         return ended_job if stored else None
+
+    def claim_untold(self, worker: str, limit: int) -> Sequence[Job]:
+        """Take jobs that have ended and whose webhook nobody tells: the worker that was to do it has ended.
+
+        Args:
+          worker: name of the worker, of no other.
+          limit: most jobs.
+        """
+        time_now = self._clock()
+        is_left = sa.and_(_JOBS.c.status.in_(FINAL), _JOBS.c.stage == TELLING, self._has_run_out(time_now))
+        query = sa.select(_JOBS).where(is_left).order_by(_JOBS.c.ended, _JOBS.c.id).limit(limit)
+        jobs = []
+        with self._engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            update = sa.update(_JOBS).where(_JOBS.c.id == row["id"], is_left)
+            with self._engine.begin() as connection:
+                mine = {"worker": worker, "lease_until": time_now + self.lease}
+                if connection.execute(update.values(**mine)).rowcount == 1:
+                    jobs.append(_to_job(row))
+        return jobs
+
+    def begin_telling(self, id: str, worker: str) -> bool:
+        """Renew the lease of a worker that tells a job's webhook; return whether that is still its to tell."""
+        return self._set_telling(id, worker, lease_until=self._clock() + self.lease)
+
+    def end_telling(self, id: str, worker: str) -> None:
+        """Store that a job's webhook has been told, or was given up."""
+        self._set_telling(id, worker, stage="")
+
+    def _set_telling(self, id: str, worker: str, **values: Any) -> bool:
+        query = sa.update(_JOBS).where(
+            _JOBS.c.id == id, _JOBS.c.worker == worker, _JOBS.c.stage == TELLING, _JOBS.c.status.in_(FINAL)
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(query.values(**values)).rowcount == 1
 
     def cancel(self, id: str) -> bool:
         """Cancel a job that has not ended; return whether it had not."""

@@ -38,6 +38,16 @@ from v2v.app.admission import UNFINISHED, Admission, body_size, disk_full
 from v2v.app.api_error import ApiError
 from v2v.app.clip_files import ClipFiles
 from v2v.app.clip_routes import ClipService, add_clip_routes, expire
+from v2v.app.head_requests import HeadRequests
+from v2v.app.interface import (
+    DeletedJob,
+    Health,
+    JobList,
+    VideoJob,
+    answers,
+    describe_interface,
+    describe_job_form,
+)
 from v2v.app.job import Job, is_id, new_id
 from v2v.app.job_files import ROLES, JobFiles
 from v2v.app.job_store import JobStore
@@ -108,6 +118,7 @@ def build_server(
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["Authorization"]
         )
+    app.add_middleware(HeadRequests)
 
     @app.exception_handler(ApiError)
     async def answer_error(request: Request, error: ApiError) -> JSONResponse:
@@ -163,13 +174,18 @@ def build_server(
             raise ApiError(404, "not_found", f"no job {id[:80]}")
         return job
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=Health, responses=answers(is_open=True))
     def tell_health() -> dict[str, Any]:
         """Tell whether the store answers."""
         waiting, running = store.count(("queued",)), store.count(("in_progress",))
         return {"status": "ok", "model": model, "waiting": waiting, "in_progress": running}
 
-    @app.post("/v1/videos")
+    @app.post(
+        "/v1/videos",
+        response_model=VideoJob,
+        responses=answers(400, 408, 413, 429, 507),
+        openapi_extra=describe_job_form(),
+    )
     async def create(request: Request) -> dict[str, Any]:
         """Send a clip to be edited."""
         owner = identify(request)
@@ -208,7 +224,7 @@ def build_server(
             files.delete(id)
             raise
 
-    @app.get("/v1/videos")
+    @app.get("/v1/videos", response_model=JobList, responses=answers(400))
     def list_jobs(
         request: Request,
         limit: int = 20,
@@ -229,12 +245,16 @@ def build_server(
             "last_id": entries[-1]["id"] if entries else None,
         }
 
-    @app.get("/v1/videos/{id}")
+    @app.get("/v1/videos/{id}", response_model=VideoJob, responses=answers(404))
     def tell(id: str, request: Request) -> dict[str, Any]:
         """Tell how far a job is."""
         return find_job(id, identify(request)).describe(model)
 
-    @app.get("/v1/videos/{id}/content")
+    @app.get(
+        "/v1/videos/{id}/content",
+        response_class=FileResponse,
+        responses=answers(404, 409, file=("video/mp4", "image/png")),
+    )
     def fetch(id: str, request: Request) -> FileResponse:
         """Send the edited clip."""
         job = find_job(id, identify(request))
@@ -248,7 +268,7 @@ def build_server(
         kind = "image/png" if path.suffix == ".png" else "video/mp4"
         return FileResponse(path, media_type=kind, filename=f"{id}{path.suffix}")
 
-    @app.post("/v1/videos/{id}/cancel")
+    @app.post("/v1/videos/{id}/cancel", response_model=VideoJob, responses=answers(404))
     def cancel(id: str, request: Request) -> dict[str, Any]:
         """Cancel a job; one that has ended stays as it is."""
         owner = identify(request)
@@ -256,7 +276,7 @@ def build_server(
         store.cancel(id)
         return find_job(id, owner).describe(model)
 
-    @app.delete("/v1/videos/{id}")
+    @app.delete("/v1/videos/{id}", response_model=DeletedJob, responses=answers(404))
     def delete(id: str, request: Request) -> dict[str, Any]:
         """Cancel a job and delete all of it."""
         find_job(id, identify(request))
@@ -275,6 +295,7 @@ def build_server(
     add_clip_routes(app, service)
     add_speech_routes(app, speech, identify)
     add_page_routes(app)
+    describe_interface(app, bool(tokens.names))
     return app
 
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request
 
 from v2v.app.api_error import ApiError
+from v2v.app.interface import BINARY, Transcription, answers, form
 from v2v.app.speech import MOST_BYTES, MOST_SECONDS, SpeechError, Transcriber, read_recording
 from v2v.errors import InputError, install_hint
 
@@ -93,7 +94,12 @@ def add_speech_routes(app: FastAPI, service: SpeechService, identify: Callable[[
       identify: returns who sends a request.
     """
 
-    @app.post("/v1/audio/transcriptions")
+    @app.post(
+        "/v1/audio/transcriptions",
+        response_model=Transcription,
+        responses=answers(400, 408, 413, 429, 501, 502),
+        openapi_extra=form({"file": {**BINARY, "description": "a WAV recording of 16-bit PCM"}}, ["file"]),
+    )
     async def transcribe(request: Request) -> dict[str, str]:
         """Write down what is said."""
         service.check(identify(request), int(request.headers.get("content-length") or 0))

@@ -1,5 +1,7 @@
 """Webhooks: addresses that are told once a job has ended.
 
+That an end has not been told is stored with the job, so that another worker tells it where the first was killed (`JobStore.claim_untold`). One that was
+killed between the answer and that note is told a second time.
 An address may be dead, slow, or answer one byte a minute, so each try has a time that covers all of it, and a few threads do the telling: no number
 of bad addresses holds up a worker, or makes the process grow.
 """
@@ -16,42 +18,58 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
+import sqlalchemy.exc
+
 from v2v.app.job import Job
+from v2v.app.job_store import JobStore
 
 logger = logging.getLogger(__name__)
 
 # Seconds that an address has to answer, and how often it is tried.
 TIMEOUT, TRIES = 10.0, 3
-# Threads that tell, and ends that may wait for one; those beyond are not told.
+# Threads that tell, and ends that may wait for one; those beyond are told later.
 _THREADS, _MOST_WAITING = 4, 1000
 
 
 class WebhookCaller:
     """Tells addresses of ends, in threads that are started when the first has to be told."""
 
-    def __init__(self, model: str):
+    def __init__(self, model: str, store: JobStore, worker: str):
         """Make one.
 
         Args:
           model: name of the server's model.
+          store: knows which ends have been told.
+          worker: name of the worker whose jobs these are.
         """
-        self._model = model
+        self._model, self._store, self._worker = model, store, worker
         self._jobs: queue.Queue[Job] = queue.Queue(_MOST_WAITING)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        # Ids of the jobs that wait here.
+        self._waiting: set[str] = set()
 
     def tell(self, job: Job) -> None:
         """Tell the address of a job that has ended, as soon as a thread is free."""
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            logger.warning("webhook of %s: not told, %d others wait", job.id, _MOST_WAITING)
-            return
         with self._lock:
+            if job.id in self._waiting:
+                return
+            try:
+                self._jobs.put_nowait(job)
+            except queue.Full:
+                logger.warning("webhook of %s: told later, %d others wait", job.id, _MOST_WAITING)
+                return
+            self._waiting.add(job.id)
             if len(self._threads) < _THREADS:
                 thread = threading.Thread(target=self._run, name="v2v webhook", daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def take_over(self) -> None:
+        """Tell the addresses that nobody tells: the worker that was to do it has ended, or had too many."""
+        room = _MOST_WAITING - self._jobs.qsize()
+        for job in self._store.claim_untold(self._worker, max(0, room)):
+            self.tell(job)
 
     def wait(self, seconds: float) -> None:
         """Wait until all have been told, at most so long."""
@@ -59,16 +77,22 @@ class WebhookCaller:
         while self._jobs.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.05)
         if self._jobs.unfinished_tasks:
-            logger.warning("webhooks of %d jobs were not told", self._jobs.unfinished_tasks)
+            logger.warning("webhooks of %d jobs are left to the next worker", self._jobs.unfinished_tasks)
 
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
             try:
-                call_webhook(job, self._model)
+                if self._store.begin_telling(job.id, self._worker):
+                    call_webhook(job, self._model)
+                    self._store.end_telling(job.id, self._worker)
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                logger.warning("webhook of %s: the store doesn't answer: %s", job.id, error)
             except Exception:  # the next is told all the same
                 logger.exception("webhook of %s", job.id)
             finally:
+                with self._lock:
+                    self._waiting.discard(job.id)
                 self._jobs.task_done()
 
 

@@ -120,7 +120,7 @@ class Worker:
         self._batch = batch
         self._stop = threading.Event()
         self._jobs: Sequence[Job] = ()
-        self._webhooks = WebhookCaller(model)
+        self._webhooks = WebhookCaller(model, store, self.name)
 
     def stop(self) -> None:
         """Stop after the current frame; its job goes back to the queue."""
@@ -134,8 +134,12 @@ class Worker:
 
     def run(self) -> None:
         """Do jobs until `stop` is called."""
+        next_look = time.monotonic()
         while not self._stop.is_set():
             try:
+                if time.monotonic() >= next_look:
+                    self._webhooks.take_over()
+                    next_look = time.monotonic() + self._store.lease / 2
                 self._jobs = self._store.claim_batch(self.name, self._batch)
                 if self._jobs:
                     self.do_together(self._jobs)
