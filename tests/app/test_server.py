@@ -312,20 +312,20 @@ def test_cancel_while_it_runs_and_stop(service, clip):
     class Waiting(FakePretrained):
         def sample(self, request):
             entered.set()
-            assert go_on.wait(30)
+            assert go_on.wait(300)
             return super().sample(request)
 
     service.worker._editor = EasyV2VEditor(Waiting())
     first, second = (service.send(clip).json()["id"] for _ in range(2))
     running = WorkerThread.start(service.worker)
-    assert entered.wait(30) and service.tell(first)["status"] == "in_progress"
+    assert entered.wait(300) and service.tell(first)["status"] == "in_progress"
     assert service.http.post(f"/v1/videos/{first}/cancel").json()["status"] == "canceled"
     time.sleep(0.4)  # reports are at least 0.3 s apart
     entered.clear()
     go_on.set()
-    assert entered.wait(30)  # the second has begun
+    assert entered.wait(300)  # the second has begun
     service.worker.stop()
-    running.stop(30)
+    running.stop(300)
     assert service.tell(first)["status"] == "canceled" and not service.files.output(first).exists()
     assert service.tell(second)["status"] in ("queued", "completed")
     restarted = Worker(EasyV2VEditor(FakePretrained()), service.store, service.files, "fake")
@@ -348,11 +348,11 @@ def test_a_webhook_is_told_of_the_end(tmp_path, clip):
             pass
 
     receiver = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
     service = Service(tmp_path, webhook_hosts=["127.0.0.1"])
     id = service.send(clip, webhook=f"http://127.0.0.1:{receiver.server_port}/done").json()["id"]
     service.work()
-    for _ in range(200):
+    for _ in range(2400):
         if told:
             break
         time.sleep(0.05)

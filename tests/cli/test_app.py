@@ -42,11 +42,11 @@ def test_the_address_and_its_token(tmp_path):
             if match := re.search(r"(http://127\.0\.0\.1:\d+/)#token=(\S{32})$", line.strip()):
                 break
         address, token = match.groups()
-        client = httpx.Client(base_url=address, timeout=60, transport=httpx.HTTPTransport(retries=20))
+        client = httpx.Client(base_url=address, timeout=300, transport=httpx.HTTPTransport(retries=20))
         assert "What should change?" in client.get("/").text
         assert client.get("/v1/page").status_code == 401
         told = client.get("/v1/page", headers={"Authorization": f"Bearer {token}"}).json()
         assert told["model"] == "embedded" and len(told["looks"]) > 5 and told["steps"] > 0
     finally:
         server.terminate()
-        assert server.wait(60) == 0
+        assert server.wait(300) == 0

@@ -34,7 +34,7 @@ def fresh(*words):
     """Runs Python in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=60
+        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=300
     )
 
 

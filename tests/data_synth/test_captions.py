@@ -315,7 +315,7 @@ class Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     Endpoint.requests.clear()
     Endpoint.faults.clear()
     monkeypatch.setenv("W_KEY", "s3cret")

@@ -64,7 +64,7 @@ def f(jobs):
     start = time.monotonic()
     assert (
         reasons(protocol.run_expert(expert, [Job(clip(3))])) == ["took more than 1.5 s"]
-        and time.monotonic() - start < 20
+        and time.monotonic() - start < 45
     )
     assert not Path(f"/proc/{first}").exists()  # gone, not left behind
 
@@ -78,26 +78,27 @@ def test_child_that_cannot_be_imported_or_does_not_listen(connected):
 
 
 def test_command_faults(tmp_path):
-    script = tmp_path / "tool.py"
+    script = tmp_path / "tool.sh"
     script.write_text(
-        "import sys, time, subprocess\n"
-        "mode = sys.argv[1]\n"
-        "if mode == 'hang':\n"
-        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "    open(sys.argv[2], 'w').write(str(child.pid)); time.sleep(60)\n"
-        "if mode == 'crash': sys.exit('CUDA out of memory')\n"
-        "if mode == 'garbage': open(sys.argv[3], 'w').write('hello')\n"
+        "case $1 in\n"
+        'hang) sleep 60 & echo $! > "$2"; sleep 60 ;;\n'
+        "crash) echo CUDA out of memory >&2; exit 1 ;;\n"
+        'garbage) printf hello > "$3" ;;\n'
+        "esac\n"
     )
     cases = {
         "crash": "crashed (exit 1): CUDA out of memory",
         "silent": "wrote no answer",
         "garbage": "answered 5 bytes that are no .npz",
-        "hang": "took more than 8 s",
+        "hang": "took more than 2 s",
     }
     for mode, reason in cases.items():
-        command = [sys.executable, str(script), mode, str(tmp_path / "pid"), "{answers}", "{jobs}"]
+        # A shell starts at once; those that end by themselves have all the time that a busy machine needs.
+        seconds = 2 if mode == "hang" else 60
+        command = ["sh", str(script), mode, str(tmp_path / "pid"), "{answers}", "{jobs}"]
         path = toml(
-            tmp_path, f'kind = "command"\ncommand = {command!r}\nseconds = 8\nretries = 0\n'.replace("'", '"')
+            tmp_path,
+            f'kind = "command"\ncommand = {json.dumps(command)}\nseconds = {seconds}\nretries = 0\n',
         )
         assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])) == [
             reason
@@ -157,7 +158,7 @@ class Faulty(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             if self.path == "/trickle":
-                for _ in range(200):
+                for _ in range(400):
                     self.wfile.write(b"x")
                     self.wfile.flush()
                     time.sleep(0.05)
@@ -177,21 +178,24 @@ class Faulty(BaseHTTPRequestHandler):
 
 def test_http_faults(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Faulty)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
+    # Those that never end wait for the limit; the others have all the time that a busy machine needs.
     cases = {
         "/500": "answered HTTP 500",
         "/hangup": "hung up",
         "/garbage": "hung up",
-        "/trickle": "took more than 2 s",
-        "/silence": "took more than 2 s",
+        "/trickle": "took more than 1 s",
+        "/silence": "took more than 1 s",
         "/flood": "answered far more than the clips asked for",
         "/empty": "answered 0 bytes that are no .npz",
         "/echo": "clip",
     }
     for place, reason in cases.items():
+        seconds = 1 if "took more" in reason else 60
         path = toml(
-            tmp_path, f'kind = "http"\nurl = "{base}{place}"\nseconds = 2\nretries = 0\ntoken = "X_TOKEN"\n'
+            tmp_path,
+            f'kind = "http"\nurl = "{base}{place}"\nseconds = {seconds}\nretries = 0\ntoken = "X_TOKEN"\n',
         )
         monkeypatch.setenv("X_TOKEN", "s3cret")
         assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])) == [
@@ -203,7 +207,7 @@ def test_http_faults(tmp_path, monkeypatch):
         protocol.run_expert(protocol.connect_expert(spec.load_spec(path)), [Job(clip())])
     server.shutdown()
     server.server_close()
-    dead = toml(tmp_path, f'kind = "http"\nurl = "{base}/"\nseconds = 2\nretries = 0\n')
+    dead = toml(tmp_path, f'kind = "http"\nurl = "{base}/"\nseconds = 60\nretries = 0\n')
     assert reasons(protocol.run_expert(protocol.connect_expert(spec.load_spec(dead)), [Job(clip())])) == [
         "cannot be reached"
     ]

@@ -84,7 +84,7 @@ def command_expert(folder, seconds):
 def http_expert(folder, seconds):
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         server.stop = threading.Event()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         body = f'kind = "http"\nurl = "http://127.0.0.1:{server.server_address[1]}/"\nseconds = {seconds}\n{HEAD}'
         yield protocol.connect_expert(spec_lib.load_spec(toml(folder, body)))
         server.stop.set()
@@ -193,7 +193,7 @@ def test_a_service_that_is_busy_is_waited_for(tmp_path, monkeypatch):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         expert = protocol.connect_expert(
             spec_lib.load_spec(toml(tmp_path, f'kind = "http"\nurl = "{url}"\n{HEAD}'))

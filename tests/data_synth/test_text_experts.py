@@ -237,7 +237,7 @@ def endpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(Endpoint, "requests", [])
     monkeypatch.setattr(Endpoint, "faults", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         path = tmp_path / "vlm.toml"
         path.write_text(
             f'{HEAD}role = ["caption", "instruct", "filter"]\nkind = "chat"\nurl = "http://127.0.0.1:{server.server_address[1]}/v1"\n'

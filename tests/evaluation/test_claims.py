@@ -179,10 +179,14 @@ def test_claims_that_nobody_touches_are_taken_over(tmp_path):
 
 
 def test_live_claims_are_touched(tmp_path):
-    with WorkClaims(tmp_path, stale_seconds=0.3) as first:
+    deadline = time.monotonic() + 120
+    with WorkClaims(tmp_path, stale_seconds=0.1) as first:
         first.take("a")
-        time.sleep(0.8)
-        assert not WorkClaims(tmp_path, stale_seconds=0.3).take("a")
+        claim = first._path("a", ".claim")
+        os.utime(claim, (1, 1))
+        while claim.stat().st_mtime < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not WorkClaims(tmp_path, stale_seconds=120).take("a")
     assert WorkClaims(tmp_path).take("a"), "claims outlive their context"
 
 

@@ -72,7 +72,7 @@ class Server:
         thread.start()
         try:
             yield Endpoint(
-                f"http://127.0.0.1:{server.server_port}/v1", key="V2V_TEST_KEY", timeout=5, pause=0.01
+                f"http://127.0.0.1:{server.server_port}/v1", key="V2V_TEST_KEY", timeout=60, pause=0.01
             )
         finally:
             server.shutdown()
@@ -132,9 +132,9 @@ def test_no_key_no_header(case, monkeypatch):
 
 
 def test_busy_broken_and_silent_servers_are_asked_again_within_bounds(case):
-    server = Server(429, 500, b"not json", ("sleep", 1.0), GOOD)
+    server = Server(429, 500, b"not json", ("sleep", 5.0), GOOD)
     with server.running() as endpoint:
-        endpoint.timeout = 0.3
+        endpoint.timeout = 1.0
         assert endpoint.ask({"q": 1})["choices"] and len(server.bodies) == 5
     server = Server(503)
     with server.running() as endpoint:

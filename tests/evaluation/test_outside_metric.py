@@ -50,7 +50,7 @@ def case(tmp_path):
 def metric(tmp_path):
     file = tmp_path / "score.py"
     file.write_text(PROGRAM)
-    metric = OutsideMetric("mine", COLUMNS, start_program("mine", [sys.executable, str(file)], timeout=20))
+    metric = OutsideMetric("mine", COLUMNS, start_program("mine", [sys.executable, str(file)], timeout=120))
     yield metric
     metric.scorer.stop()
 

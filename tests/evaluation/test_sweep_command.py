@@ -74,7 +74,7 @@ class Slow(Shift):
         with open(LOG, "a") as log:
             log.write("edit\\n")
         made = super().edit_video(*args, **options)
-        time.sleep(0.2)
+        time.sleep(0.05)
         return made
 
 def sweep(folder):

@@ -15,6 +15,7 @@ from v2v.config import debug
 from v2v.diffusion.windows import noise_seeds
 from v2v.pipeline import tiled
 from v2v.pipeline.pretrained import load_pretrained
+from v2v.pipeline.pretrained_model import Pretrained
 from v2v.pipeline.settings import EditRequest, EditSettings
 from v2v.video.segmentation import registry
 from v2v.video.segmentation.halves import HalfSource
@@ -345,13 +346,21 @@ def test_the_sample_and_urls_by_name():
             EditRequest(**inputs)
 
 
-def test_a_negation_that_is_not_understood_is_refused_and_slips_are_guessed():
-    """Of a model with a small vocabulary that brings no abilities."""
+def test_a_negation_that_is_not_understood_is_refused_and_slips_are_guessed(monkeypatch):
+    """Of a model with a small vocabulary that brings no abilities; what it would edit is not looked at."""
+
+    class ReachedError(Exception):
+        pass
+
+    def encode(model, video):
+        raise ReachedError
+
+    monkeypatch.setattr(Pretrained, "encode", encode)
     editor = EasyV2VEditor(load_pretrained("embedded").with_abilities(None))
     for sentence, word in (("do not make it darker", "not"), ("don't make it darker", "don")):
         with pytest.raises(InputError, match=f'doesn\'t know "{word}" and would do the opposite'):
             editor.edit_video(picture(), sentence)
-    with expect_note('did you mean "sepia" in place of "sephia"'):
+    with expect_note('did you mean "sepia" in place of "sephia"'), pytest.raises(ReachedError):
         editor.edit_video(picture(), "make it sephia", steps=1)
 
 

@@ -23,9 +23,9 @@ def test_results_and_errors_are_those_of_the_function():
 def test_a_call_is_given_up_when_a_stop_is_requested():
     end, start = threading.Event(), time.monotonic()
     with pytest.raises(AbandonedCallError):
-        run_interruptible(lambda: end.wait(30), lambda: True)
+        run_interruptible(lambda: end.wait(300), lambda: True)
     end.set()
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - start < 200
 
 
 def test_a_signal_ends_the_process_with_its_code():
@@ -42,7 +42,7 @@ def test_a_signal_ends_the_process_with_its_code():
 
         def call():
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(30)
+            time.sleep(300)
             print("went on", flush=True)
 
         try:
@@ -52,5 +52,5 @@ def test_a_signal_ends_the_process_with_its_code():
         print("still here")
         """
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (3, "", "left"), ended

@@ -284,7 +284,7 @@ def test_the_button_stops_an_edit_on_a_server(tmp_path, comfy, monkeypatch):
         def sample(self, request):
             entered.set()
             comfy.pressed[0] = True
-            assert go_on.wait(30)
+            assert go_on.wait(300)
             return super().sample(request)
 
     with serving(tmp_path, Waiting()) as server:

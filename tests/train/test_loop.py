@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_long_before_the_next_row(tmp_pat
 
 
 class SlowHook:
-    """A hook that a signal reaches, as in a long preview; it would take half a minute."""
+    """A hook that a signal reaches, as in a long preview; it would take five minutes."""
 
     every = 2
 
@@ -202,7 +202,7 @@ class SlowHook:
     def __call__(self, state, step, writer):
         self.calls += 1
         os.kill(os.getpid(), signal.SIGTERM)
-        self.end.wait(30)
+        self.end.wait(300)
         return {"slow": 1.0}
 
 
@@ -214,7 +214,7 @@ def test_a_signal_ends_a_hook_and_its_step_is_saved(tmp_path, base, edit_step):
         schedule = loop.Schedule(50, 100, LogConfig(every=50), [hook, other])
         loop.fit(tmp_path, initial_state(base), lambda s, b: edit_step(s, b, base), batches(), schedule)
     end.set()
-    assert stop.value.code == 0 and time.monotonic() - start < 25
+    assert stop.value.code == 0 and time.monotonic() - start < 200
     assert (hook.calls, other.calls) == (1, 0)
     assert Checkpoints(tmp_path / "checkpoints").latest() == 2
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -226,7 +226,7 @@ def test_a_signal_ends_the_compilation_of_the_first_step(tmp_path, base):
 
     def compiling(state, batch):
         os.kill(os.getpid(), signal.SIGTERM)
-        end.wait(30)
+        end.wait(300)
         return state, {"loss": jnp.zeros(())}
 
     start = time.monotonic()
@@ -236,7 +236,7 @@ def test_a_signal_ends_the_compilation_of_the_first_step(tmp_path, base):
     ):
         loop.fit(tmp_path, initial_state(base), compiling, batches(), loop.Schedule(50, 100))
     end.set()
-    assert stop.value.code == 0 and time.monotonic() - start < 25
+    assert stop.value.code == 0 and time.monotonic() - start < 200
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path, base, edit_step):

@@ -89,7 +89,7 @@ def server(monkeypatch):
 
     requests: list[str] = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
+        threading.Thread(target=web.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(model_files, "CDN", f"http://127.0.0.1:{web.server_port}")
         yield answers, requests
         web.shutdown()
