@@ -293,7 +293,10 @@ def load_frozen(folder, weights_dtype):
     return fine_tuning._load_transformer(dataclasses.replace(experiment, model=model), published)
 
 
-@pytest.mark.parametrize("weights_dtype", ["int8", pytest.param("fp8", marks=pytest.mark.slow), "nf4"])
+@pytest.mark.parametrize(
+    "weights_dtype",
+    [pytest.param("int8", marks=pytest.mark.slow), pytest.param("fp8", marks=pytest.mark.slow), "nf4"],
+)
 def test_weights_in_few_bits_from_every_kind_of_folder(weights_dtype, folder, editing, tmp_path, capsys):
     """Read in few bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""
     opened = pretrained.load_pretrained(str(folder), weights_dtype=weights_dtype, **small_models.SIZE)

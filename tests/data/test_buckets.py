@@ -187,7 +187,7 @@ def mixed(folders, **data):
 def test_batches_are_of_one_size_and_clips_come_by_their_weights(folders):
     data = mixed(folders, reference=0.0)
     counts = np.zeros(3)
-    for batch in take(iter(data), 400):
+    for batch in take(iter(data), 200):
         rows, t = batch["target"].shape[:2]
         assert (rows, t) in ((4, 2), (16, 1))
         set_of = batch["record"] // 1000
@@ -195,7 +195,7 @@ def test_batches_are_of_one_size_and_clips_come_by_their_weights(folders):
         assert (batch["record"] % 2 == 0).all()  # numbers of pairs, not of records
         assert {data.recipes[i] for i in batch["recipe"]} == {"picture" if t == 1 else "local"}
         np.add.at(counts, set_of, 1)
-    np.testing.assert_allclose(counts / counts.sum(), (0.6, 0.2, 0.2), atol=0.01)
+    np.testing.assert_allclose(counts / counts.sum(), (0.6, 0.2, 0.2), atol=0.03)
 
 
 def test_buckets_resume_and_split_over_processes_to_the_bit(folders, monkeypatch):
@@ -231,10 +231,10 @@ def test_a_kind_too_few_pairs_are_left_for_is_named_and_its_share_goes_to_the_ot
         [clips, dataclasses.replace(pictures, batch=30)], WORDS, 5, DataConfig(reference=0.2)
     )
     assert "20  pairs of 1 frames (1x2x2 latents) with a reference: left out, a batch is 30" in data.report
-    rows = take(iter(data), 300)
+    rows = take(iter(data), 150)
     sizes = [(len(b["target"]), b["target"].shape[1]) for b in rows]
     share = sum(size for size, t in sizes if t == 1) / sum(size for size, _ in sizes)
-    assert share == pytest.approx(0.2, abs=0.02)
+    assert share == pytest.approx(0.2, abs=0.04)
     with pytest.raises(
         InputError, match=r"none are left of .*pictures.*60 pairs of 1 frames.*leave that set"
     ):

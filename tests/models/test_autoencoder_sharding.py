@@ -45,7 +45,7 @@ def test_batch_first_then_the_longer_side():
         assert autoencoder_layers.video_partition_spec(latent, mesh(seq=2, tensor=4)) == both
 
 
-@pytest.mark.parametrize("method", ["encode", "decode"])
+@pytest.mark.parametrize("method", [pytest.param("encode", marks=pytest.mark.slow), "decode"])
 def test_a_mesh_changes_nothing(method):
     shapes = jax.eval_shape(VAE(CFG).init, jax.random.key(0), jnp.zeros((1, 3, 8, 16, 3)))["params"]
     keys = iter(jax.random.split(jax.random.key(1), 1000))

@@ -19,8 +19,10 @@ def operands(dtype=jnp.float32, scale=1.0):
     return (q.astype(dtype), k.astype(dtype), v.astype(dtype)), jax.random.normal(keys[3], SHAPES[0])
 
 
-@pytest.mark.parametrize("length", [None, 17])
-@pytest.mark.parametrize("block", [8, 512])
+@pytest.mark.parametrize(
+    "block, length",
+    [(8, 17), (512, None), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((8, None), (512, 17)))],
+)
 def test_equals_plain_and_so_do_its_gradients(block, length):
     qkv, weights = operands(scale=2.0)
 

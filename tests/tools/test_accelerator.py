@@ -187,7 +187,7 @@ esac
 
 
 def test_a_stage_goes_on_in_the_next_slice_and_travels_in_small_shards(script, tmp_path):
-    first = script(5)
+    first = script(3)
     assert first.returncode == 75 and "run again" in first.stdout, first.stderr
     second = script(100)
     assert second.returncode == 0 and second.stdout.endswith("all done\n"), second.stderr

@@ -104,7 +104,9 @@ def test_sharded_equals_unsharded(base, plain, sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [{"data": 1}, {"data": 2, "fsdp": 2}], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [pytest.param({"data": 1}, marks=pytest.mark.slow), {"data": 2, "fsdp": 2}], ids=str
+)
 def test_accumulated_gradients_are_those_of_the_whole_batch(base, plain, sizes):
     """On several devices each adds up its own, which are summed once at the end."""
     mesh = sharding.make_mesh(**sizes, devices=jax.devices()[: int(np.prod(list(sizes.values())))])
