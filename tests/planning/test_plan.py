@@ -8,17 +8,19 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from v2v.cli import main
 from v2v.cli.plan import format_plan
-from v2v.config import MeshConfig, debug, wan22_ti2v_5b
+from v2v.config import LogConfig, MeshConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
 from v2v.planning import chips, compile, programs, report, search, traffic, train_memory
 from v2v.planning.compile import GIB, ProgramCost
 from v2v.planning.programs import PlanSetting, Program
 from v2v.runtime import sharding
+from v2v.train.config import Experiment, Stage
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
@@ -184,11 +186,18 @@ def test_memory_that_is_left_over_is_used(monkeypatch):
         asked, model=dataclasses.replace(asked.model, dit=dataclasses.replace(asked.model.dit, remat="full"))
     )
     trials = search.search_settings(asked, CHIP, jax.devices())
-    assert tried == ["full", "dots", "outputs"]
-    assert [(t.setting.model.dit.remat, t.cost.fits) for t in trials] == [("full", True), ("outputs", True)]
+    assert tried == ["dots", "outputs"]  # "none" is predicted not to fit; as asked is not compiled
+    assert [(t.setting.model.dit.remat, t.cost.fits) for t in trials] == [("dots", False), ("outputs", True)]
     tried.clear()
     fits["outputs"] = False
-    assert len(search.search_settings(asked, CHIP, jax.devices())) == 1  # as asked
+    trials = search.search_settings(asked, CHIP, jax.devices())
+    assert tried == ["dots", "outputs", "full"] and trials[-1].change == "as asked" and trials[-1].cost.fits
+    predicted["outputs"] = (
+        15.5  # of 15.75: predictions are a little too small, so that it isn't worth compiling
+    )
+    tried.clear()
+    search.search_settings(asked, CHIP, jax.devices())
+    assert tried == ["dots", "full"]
     assert len(search.search_settings(asked, CHIP, jax.devices(), search=False)) == 1
 
 
@@ -240,6 +249,23 @@ def test_memory_of_a_program_compiled_for_chips_that_are_not_here():
     }  # each layer's weights, once
     large = compile.compile_program(program(65536, 2), chip.hbm)
     assert not large.fits and large.peak > chip.hbm
+
+
+def test_what_a_run_holds_beside_its_step_is_part_of_the_plan(monkeypatch):
+    """Batches of steps begun ahead, and held-out ones."""
+    experiment = Experiment(model=debug(), edit=Stage(batch=8))
+    held_out = dataclasses.replace(experiment, log=LogConfig(held_out_every=5))
+    plain, more = (report.build_setting(cfg, "train") for cfg in (experiment, held_out))
+    assert (plain.held_batches, more.held_batches) == (2, 12)
+    program = programs.build_program(dataclasses.replace(plain, mesh=MeshConfig(data=8)), jax.devices())
+    batch = sum(
+        x.nbytes for x in jax.tree.leaves(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), program.args[1]))
+    )
+    assert search.held_bytes(program, 2) == 2 * batch / 8 and search.held_bytes(program, 0) == 0
+    row = report.describe_trial(
+        search.Trial("as asked", plain, ProgramCost(0, 0, 3 * GIB, True, 0.0, held_bytes=GIB)), CHIP, 0.4, 8
+    )
+    assert row.held_gib == 1
 
 
 def test_the_command_refuses_in_one_line(tmp_path, capsys):

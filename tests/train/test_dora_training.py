@@ -12,6 +12,7 @@ from v2v.checkpoints.flat_tree import flatten_tree
 from v2v.config import LoRAConfig, OptimConfig, debug
 from v2v.errors import InputError
 from v2v.models import initialization, lora
+from v2v.runtime import host_memory
 from v2v.train import objectives, optimizer, train_step
 from v2v.train.stage import finish_adapter, to_host
 from v2v.train.start_adapter import check_start, load_start
@@ -69,3 +70,22 @@ def test_a_dora_learns_and_its_file_is_what_was_trained(tmp_path):
     )
     with pytest.raises(InputError, match="is a DoRA, the run trains no DoRA; give --model.lora.dora"):
         check_start(str(path), plain, shapes)
+
+
+@pytest.mark.slow
+def test_a_dora_on_a_base_in_the_hosts_memory_is_the_same():
+    """Each block brings the weights whose lengths it needs; at the end they are taken a layer at a time."""
+    base, optim = live_base(CFG), optimizer.build_optimizer(OptimConfig(peak_lr=1e-2, warmup_steps=1))
+    initial = jax.tree.map(np.array, initialization.init_adapter(jax.random.key(1), CFG, base["dit"]))
+    results = []
+    for streams in (False, True):
+        dit = host_memory.move_blocks_to_host(base["dit"]) if streams else base["dit"]
+        step = train_step.train_step(objectives.edit(CFG, streams=streams), optim, 0.0)
+        state = TrainState.create(jax.tree.map(np.array, initial), optim, ema=False)
+        for _ in range(2):
+            state, _ = step(state, batch(), base | {"dit": dit})
+        results.append(flatten_tree(to_host(finish_adapter(state.result, dit))))
+        assert streams == any(x.sharding.memory_kind == "pinned_host" for x in jax.tree.leaves(dit["blocks"]))
+    assert any(name.endswith("/magnitude") for name in results[0])
+    for name, leaf in results[0].items():
+        np.testing.assert_allclose(results[1][name], leaf, rtol=1e-5, atol=1e-6, err_msg=name)

@@ -191,7 +191,8 @@ def _format_held(trial: TrialReport) -> list[str]:
     if trial.weights_gib is None or trial.state_gib is None:
         return []
     return [
-        f"        of the arguments {trial.weights_gib:.3g} GiB are frozen weights, {trial.state_gib:.3g} what is trained, with moments and average"
+        f"        of the arguments {trial.weights_gib:.3g} GiB are frozen weights, {trial.state_gib:.3g} what is trained, with moments and average; "
+        f"the peak holds {trial.held_gib:.2g} GiB of other batches"
     ]
 
 

@@ -38,6 +38,8 @@ from v2v.models.text_encoder import Tokenizer
 PART_SEED = 1_000_003
 # Between the seeds of kinds of batches that show less and less.
 HIDDEN_SEED = 10_007
+# Most batches of a bucket that a held-out loss is measured on.
+HELD_OUT_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def held_out_batches(
     tokenizer: Tokenizer,
     data: DataConfig,
     seed: int = 0,
-    max_batches: int = 4,
+    max_batches: int = HELD_OUT_BATCHES,
     mask_code: str = "vae",
 ) -> list[EditExample]:
     """Return fixed batches of the held-out pairs, which `edit_batches` never draws.

@@ -20,6 +20,7 @@ import numpy as np
 
 from v2v.config import LoRAConfig
 from v2v.models import quantized
+from v2v.runtime import host_memory
 
 # Nested dicts of arrays.
 Tree = dict[str, Any]
@@ -147,10 +148,10 @@ def _shift_magnitudes(adapter: Tree, params: Tree, old_name: str, new_name: str,
 
 
 def _kernel_norms(kernel: jax.Array, scale: jax.Array | None) -> jax.Array:
-    """Return the length of each output's weights, float32 [.., o], a layer at a time."""
+    """Return the length of each output's weights, float32 [.., o], a layer at a time, which is all that the device takes of weights in the host's memory."""
 
     def norms(weights: tuple) -> jax.Array:
-        kernel, *scale = weights
+        kernel, *scale = host_memory.move_to_device(weights)
         return column_norms(quantized.dequantize(kernel, scale[0]) if scale else kernel)
 
     weights = (kernel,) if scale is None else (kernel, scale)

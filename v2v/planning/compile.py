@@ -1,6 +1,6 @@
 """Ahead-of-time compilation of a program, and what each chip holds, computes and sends.
 
-    peak = arguments + temporaries + results in memory of their own (the donated state counts once)
+    peak = arguments + temporaries + results in memory of their own (the donated state counts once) + what a run holds beside
 
 The compiler fails for a program that does not fit, with the memory that it requires in the message; this is a result, not an error.
 """
@@ -31,6 +31,7 @@ class ProgramCost:
       flops: operations, recomputed ones included.
       sent_bytes: bytes sent, by kind of collective.
       host_bytes: bytes of arguments and temporaries in the host's memory beside a chip.
+      held_bytes: bytes, in the peak, of what a run holds while the program runs: other batches.
     """
 
     arguments: int
@@ -40,14 +41,16 @@ class ProgramCost:
     flops: float
     sent_bytes: dict[str, float] = field(default_factory=dict)
     host_bytes: int = 0
+    held_bytes: int = 0
 
 
-def compile_program(program: Program, hbm: float) -> ProgramCost:
+def compile_program(program: Program, hbm: float, held_bytes: int = 0) -> ProgramCost:
     """Trace and compile a program, which takes minutes at full size, and return its cost.
 
     Args:
       program: the program.
       hbm: a chip's memory in bytes.
+      held_bytes: bytes that a run holds on each chip beside the program's own.
     """
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
@@ -59,7 +62,9 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
             required_bytes = parse_out_of_memory(str(err), arguments)
             if required_bytes is None:
                 raise
-            return ProgramCost(arguments, None, required_bytes, False, operations)
+            return ProgramCost(
+                arguments, None, required_bytes + held_bytes, False, operations, held_bytes=held_bytes
+            )
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak = max(
@@ -71,10 +76,18 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
     if host_bytes or in_host_memory:
         # The report's peak is of both memories, and that for GPUs counts arguments in the host's memory as the device's.
         host_bytes = in_host_memory + memory.host_temp_size_in_bytes
-        peak = arguments + memory.temp_size_in_bytes + results
+        peak = arguments + memory.temp_size_in_bytes + results + held_bytes
         return ProgramCost(
-            arguments, memory.temp_size_in_bytes, peak, peak <= hbm, operations, sent_bytes, host_bytes
+            arguments,
+            memory.temp_size_in_bytes,
+            peak,
+            peak <= hbm,
+            operations,
+            sent_bytes,
+            host_bytes,
+            held_bytes,
         )
+    peak += held_bytes
     return ProgramCost(
         memory.argument_size_in_bytes,
         memory.temp_size_in_bytes,
@@ -83,6 +96,7 @@ def compile_program(program: Program, hbm: float) -> ProgramCost:
         operations,
         sent_bytes,
         host_bytes,
+        held_bytes,
     )
 
 

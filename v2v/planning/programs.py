@@ -40,6 +40,7 @@ class PlanSetting:
       region: loss weight of the latent cells that an edit changes.
       weights_dtype: type that weights which aren't trained are stored in; None for the model's own.
       weights_memory: where the frozen base of an adapter's training is.
+      held_batches: batches on the devices beside that of the step: of steps begun ahead, and held-out ones.
     """
 
     model: ModelConfig
@@ -53,6 +54,7 @@ class PlanSetting:
     region: float = 0.0
     weights_dtype: WeightsDtype | None = None
     weights_memory: Literal["device", "host"] = "device"
+    held_batches: int = 0
 
 
 @dataclass(frozen=True)

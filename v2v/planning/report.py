@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from v2v.config import ModelConfig
+from v2v.data.loader import HELD_OUT_BATCHES
 from v2v.errors import InputError
 from v2v.models.conditioning import count_tokens, default_branches
 from v2v.planning import chips, search, train_memory
@@ -23,6 +24,8 @@ from v2v.planning.programs import PlanSetting, ProgramKind
 from v2v.planning.search import Trial
 from v2v.runtime import flops, sharding
 from v2v.train.config import Experiment
+from v2v.train.loop import STEPS_IN_FLIGHT
+from v2v.train.stage import PROBES
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class TrialReport:
       fits: whether the program fits into a chip's memory.
       arguments_gib: memory of the arguments.
       temporaries_gib: memory of temporaries; None where the program did not compile.
-      peak_gib: memory at the peak.
+      peak_gib: memory at the peak, `held_gib` included.
       tflop: operations of a chip per call.
       tflop_model: the same without recomputed operations.
       sent_gb: what a chip sends, by kind of collective.
@@ -51,6 +54,7 @@ class TrialReport:
       seconds_links: time of one call that the links alone would take.
       weights_gib: of the arguments, weights that aren't trained; None for the sampler.
       state_gib: of the arguments, trained weights with the optimizer's moments and their average; None for the sampler.
+      held_gib: batches that a run holds beside that of the step.
     """
 
     change: str
@@ -72,6 +76,7 @@ class TrialReport:
     seconds_links: float
     weights_gib: float | None = None
     state_gib: float | None = None
+    held_gib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,7 @@ def describe_trial(trial: Trial, chip: Chip, utilisation: float, devices: int) -
         seconds_links=_round(sum(cost.sent_bytes.values()) / chip.ici_rate),
         weights_gib=None if memory is None else _round(memory.weights / GIB),
         state_gib=None if memory is None else _round(memory.state / GIB),
+        held_gib=_round(cost.held_bytes / GIB),
     )
 
 
@@ -268,7 +274,14 @@ def build_setting(experiment: Experiment, program: ProgramKind) -> PlanSetting:
         region=experiment.region,
         weights_dtype=experiment.weights_dtype,
         weights_memory=experiment.weights_memory,
+        held_batches=_count_held_batches(experiment),
     )
+
+
+def _count_held_batches(experiment: Experiment) -> int:
+    """Return the batches that a run of clips of one size holds on its devices beside that of the step."""
+    held_out = HELD_OUT_BATCHES + 3 * PROBES if experiment.log.held_out_every else 0
+    return STEPS_IN_FLIGHT + held_out
 
 
 def _log_progress(line: str) -> None:

@@ -1,7 +1,7 @@
 """The search for the first setting that fits, from the requested one to more and more economical ones.
 
-Where the requested one fits, memory that is left over is used: settings that recompute less are compiled, fastest first, as far as they fit by the
-shapes alone (train_memory.py), and the first that fits is the result.
+Memory that would be left over is used: settings that recompute less are compiled first, fastest first, as far as they fit by the shapes alone
+(train_memory.py). The first that fits is the result; the requested one, which then fits too, isn't compiled, as each takes minutes.
 
 Each step keeps the changes of those before it: the next remat policy up to `full`; micro-batches down to one clip per chip; weights over all
 chips (data → fsdp); tokens over 2, 4, 8 chips (seq), which also lets one clip span several chips. Settings whose arguments alone
@@ -22,14 +22,18 @@ from v2v.planning import compile as compiling
 from v2v.planning import programs
 from v2v.planning.chips import Chip
 from v2v.planning.compile import ProgramCost
-from v2v.planning.programs import PlanSetting
+from v2v.planning.programs import PlanSetting, Program
 from v2v.planning.train_memory import estimate_memory
 
 # Presets without the host's memory, in the order of how much is recomputed.
 REMAT_POLICIES = ("none", "dots", "outputs", "full")
 
+# The change of the requested setting.
+AS_ASKED = "as asked"
 # Seconds between reports of a compilation in progress.
 REPORT_SECONDS = 10.0
+# A prediction by shapes may be so much too small; what fits by less is not worth minutes of compilation.
+MARGIN = 1.05
 
 
 @dataclass(frozen=True)
@@ -60,35 +64,35 @@ def search_settings(
       setting: the requested setting.
       chip: the kind of chip.
       devices: the devices to compile for.
-      search: try other settings when the requested one does not fit, and faster ones when it does.
+      search: try faster settings before the requested one, and more economical ones where it does not fit.
       progress: receives a line before each compilation, and every ten seconds of it.
 
     Returns:
-      all trials in order. The last fits if any does; of others only the requested one may fit.
+      all trials in order. The last fits if any does, and no other.
 
     Raises:
       InputError: the requested setting is impossible on these devices; other impossible ones are skipped.
     """
     trials: list[Trial] = []
-    for change, candidate in iterate_candidates(setting, len(devices)) if search else [("as asked", setting)]:
+    for change, candidate in iterate_faster(setting, chip, len(devices)) if search else ():
+        progress(f"{change}: compiling")
+        with _reports(progress, change):
+            cost = _measure_cost(candidate, chip, devices)
+        trials.append(Trial(change, candidate, cost))
+        if cost.fits:
+            return trials
+    for change, candidate in iterate_candidates(setting, len(devices)) if search else [(AS_ASKED, setting)]:
         progress(f"{change}: compiling")
         try:
             with _reports(progress, change):
                 cost = _measure_cost(candidate, chip, devices)
         except InputError:
-            if not trials:
+            if change == AS_ASKED:
                 raise
             continue
         trials.append(Trial(change, candidate, cost))
         if cost.fits:
             break
-    if search and len(trials) == 1 and trials[0].cost.fits:
-        for change, candidate in iterate_faster(setting, chip, len(devices)):
-            progress(f"{change}: compiling")
-            with _reports(progress, change):
-                cost = _measure_cost(candidate, chip, devices)
-            if cost.fits:
-                return [*trials, Trial(change, candidate, cost)]
     return trials
 
 
@@ -98,13 +102,13 @@ def iterate_faster(setting: PlanSetting, chip: Chip, devices: int) -> Iterator[t
         return
     for policy in REMAT_POLICIES[: REMAT_POLICIES.index(setting.model.dit.remat)]:
         faster = _with_remat(setting, policy)
-        if estimate_memory(faster, chip.platform, devices).total <= chip.hbm:
-            yield f"remat {policy}, which fits too and recomputes less", faster
+        if MARGIN * estimate_memory(faster, chip.platform, devices).total <= chip.hbm:
+            yield f"remat {policy}, which recomputes less than {setting.model.dit.remat}", faster
 
 
 def iterate_candidates(setting: PlanSetting, chips: int) -> Iterator[tuple[str, PlanSetting]]:
     """Yield (change, setting), beginning with the requested one."""
-    yield "as asked", setting
+    yield AS_ASKED, setting
     s = setting
     if s.program == "train":
         is_preset = s.model.dit.remat in REMAT_POLICIES
@@ -156,7 +160,16 @@ def _measure_cost(setting: PlanSetting, chip: Chip, devices: list) -> ProgramCos
     arguments = compiling.argument_bytes(program)
     if arguments > chip.hbm:
         return ProgramCost(arguments, None, arguments, False, 0.0)
-    return compiling.compile_program(program, chip.hbm)
+    return compiling.compile_program(program, chip.hbm, held_bytes(program, setting.held_batches))
+
+
+def held_bytes(program: Program, batches: int) -> int:
+    """Return the bytes on each device of a training step's batches beside its own."""
+    return (
+        batches * compiling.argument_bytes(dataclasses.replace(program, args=program.args[1:2]))
+        if batches
+        else 0
+    )
 
 
 def _with_remat(s: PlanSetting, policy: str) -> PlanSetting:

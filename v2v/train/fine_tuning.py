@@ -86,10 +86,6 @@ def fine_tune(cfg: Experiment, workdir: Path) -> Path:
         )
     _check_previews(cfg, workdir)
     check_held_out(cfg)
-    if cfg.model.lora.dora and cfg.weights_memory == "host":
-        raise InputError(
-            f"{cfg.name}: --model.lora.dora needs the lengths of the base's weights, which --weights-memory host keeps off the devices; leave one out"
-        )
     published = model_folder.read_model_folder(hub.resolve_model(cfg.weights)).require()
     compare_run(cfg, workdir)
     requested = cfg
@@ -405,7 +401,10 @@ def _without_sentences(cfg: Experiment) -> Experiment:
 
 
 def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> Parameters:
-    """Return the weights to train at step 0: the whole editor, an initial adapter, or the adapter `cfg.start`."""
+    """Return the weights to train at step 0: the whole editor, an initial adapter, or the adapter `cfg.start`.
+
+    Adapters are returned on the host: what the run is given stays beside its state, and would take the memory of the first device.
+    """
     key = jax.random.key(cfg.seed + 1)
     # Embeddings that a published editor has go on from there.
     published_embed = editor_folder.load_embeddings(published.embedders, cfg.model)
@@ -413,9 +412,9 @@ def _init_trained(cfg: Experiment, dit: Parameters, published: ModelFolder) -> P
     if cfg.trains == "full":
         return {"dit": dit, "embed": embed}
     initial_adapter = initialization.init_adapter(key, cfg.model, dit) | {"embed": embed}
-    if not cfg.start:
-        return initial_adapter
-    return load_start(cfg.start, cfg.model, initial_adapter, cfg.transformer or None, dit)
+    if cfg.start:
+        initial_adapter = load_start(cfg.start, cfg.model, initial_adapter, cfg.transformer or None, dit)
+    return jax.device_get(initial_adapter)
 
 
 def _load_transformer(
