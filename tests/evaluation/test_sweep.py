@@ -340,6 +340,19 @@ def test_what_is_no_number_is_no_score_and_told(tmp_path):
     }  # fmt: skip
 
 
+def test_an_item_s_clips_are_read_once_for_all_methods(tiny, tmp_path, monkeypatch):
+    reads = []
+    read_video = codec.read_video
+    monkeypatch.setattr(codec, "read_video", lambda path: reads.append(str(path)) or read_video(path))
+    edits = methods(("a", Shift(20), {}), ("b", Shift(40), {}))
+    run = runner.run_sweep(Sweep(tiny, edits, BUILTIN_METRICS), SweepCache(tmp_path / "cache"))
+    assert all(result.status in ("ok", "n/a") for result in run.results.values())
+    counts = [reads.count(str(file)) for item in tiny.items for file in (item.truth, item.mask)]
+    assert counts == [1] * 8, "once each, although two outputs are compared with it"
+    names = [(method, item) for method, item, _ in run.results]
+    assert names == sorted(names), "results in the order of methods, then of items"
+
+
 def test_a_full_disk_ends_the_run_and_is_no_fault_of_an_editor(tmp_path, monkeypatch):
     editor, cache = Shift(40), SweepCache(tmp_path / "cache")
     definition = Sweep(benchmark(tmp_path / "b", n=2, T=2), methods(("a", editor, {})), (BUILTIN_METRICS[1],))

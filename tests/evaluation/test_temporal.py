@@ -95,3 +95,24 @@ def test_parts_of_flicker_and_flow_at_half_size():
     )  # its flow comes from half the size, and still follows the pan
     unwarped = float(np.abs(large[1].astype(float) - large[0]).mean())
     assert temporal.flicker(large, large).truth < 0.3 * unwarped
+
+
+def test_frames_that_are_too_low_for_their_width_are_told():
+    """OpenCV reads past its memory in such frames, which ended the process."""
+    for height, width, expected in ((17, 90, 32), (12, 40, 16), (24, 832, 32), (11, 400, 12)):
+        with pytest.raises(InputError, match=f"^flicker: expected .*at least {expected} "):
+            temporal.check_flow_size(height, width, "flicker")
+    for height, width in ((12, 39), (16, 40), (32, 832), (90, 17), (832, 12)):
+        temporal.check_flow_size(height, width, "flicker")
+
+
+def test_pixels_without_a_target_are_found_near_the_border_alone():
+    height, width = 450, 400
+    memory, rng = temporal._Memory(height, width), np.random.default_rng(0)
+    for reach in (0, 3, 60, 500):
+        flow = rng.uniform(-reach, reach, (height, width, 2)).astype(np.float32)
+        for rows in temporal.iterate_strips(height, width):
+            to, outside, count = memory.targets(flow, rows, reach)
+            is_inside = ((to >= 0) & (to <= (width - 1, height - 1))).all(-1)
+            assert count == is_inside.sum() and (outside is None) == is_inside.all()
+            assert outside is None or np.array_equal(outside == 0, is_inside)

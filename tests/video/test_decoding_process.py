@@ -34,6 +34,21 @@ def test_a_child_decodes_what_this_process_would(clips):
     assert there == here and there.audio
 
 
+def test_frames_are_written_to_the_memory_that_is_given(clips):
+    info, memory = StreamInfo(), []
+
+    def new_frame(shape):
+        assert info.frame_count >= 12 and len(info.times) == len(memory) + 1, (
+            "what comes with a frame is known"
+        )
+        memory.append(np.zeros(shape, np.uint8))
+        return memory[-1]
+
+    frames = list(iterate_frames(clips[0], info, new_frame=new_frame))
+    assert [id(frame) for frame in frames] == [id(place) for place in memory]
+    np.testing.assert_array_equal(frames, read_video(clips[0]).frames)
+
+
 @pytest.mark.parametrize("failure", ["abort", "segfault", "exit"])
 @pytest.mark.parametrize("frame", [0, 5])
 def test_one_bad_file_fails_alone(clips, monkeypatch, failure, frame):

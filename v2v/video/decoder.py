@@ -118,6 +118,10 @@ class FileFrames(StreamedFrames):
             raise InputError(f"{self.path}: changed while it was being edited; start again")
 
 
+def _new_frame(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)
+
+
 def iterate_frames(
     path: Path,
     info: StreamInfo,
@@ -126,6 +130,7 @@ def iterate_frames(
     is_first_pass: bool = True,
     skip: int = 0,
     start: float = 0.0,
+    new_frame: Callable[[tuple[int, ...]], np.ndarray] = _new_frame,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames of a file, uint8 [H, W, 3] upright RGB.
 
@@ -137,6 +142,8 @@ def iterate_frames(
       skip: number of frames at the beginning that are decoded, but neither converted nor yielded.
       start: seconds; frames before are left out, and decoding begins at the key frame before it. In a file whose times or index are
         wrong that gives other frames, or none: the caller compares `info` with that of a complete pass.
+      new_frame: called with the shape of each frame when `info` has what is told with it, for the memory to write the frame to. Where no child
+        can be started frames lie elsewhere.
 
     Raises:
       InputError: missing, empty, not a video, cut short, or without a frame.
@@ -146,8 +153,7 @@ def iterate_frames(
         "with_audio": with_audio, "is_first_pass": is_first_pass, "skip": skip, "start": start,
     }  # fmt: skip
     try:
-        messages = stream_frames(DECODE_FRAMES, path, **arguments)
-        yield from _take_frames(messages, info)
+        yield from _take_frames(path, info, new_frame, arguments)
     except NoChildError:
         yield from prefetch(decode_frames(info, path, **arguments))
 
@@ -160,7 +166,7 @@ def decode_frames(
     is_first_pass: bool,
     skip: int,
     start: float,
-    new_frame: Callable[[tuple[int, ...]], np.ndarray] = lambda shape: np.empty(shape, np.uint8),
+    new_frame: Callable[[tuple[int, ...]], np.ndarray] = _new_frame,
     on_progress: Callable[[], None] = lambda: None,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames of a file, decoded in this process; `iterate_frames` has it done in another.
@@ -188,16 +194,28 @@ def decode_frames(
 
 
 def _take_frames(
-    messages: Generator[tuple[np.ndarray | None, StreamInfo | FrameNews], None, None], info: StreamInfo
+    path: Path,
+    info: StreamInfo,
+    new_frame: Callable[[tuple[int, ...]], np.ndarray],
+    arguments: dict[str, Any],
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames that a child sends, and let `info` follow."""
-    with closing(messages):
+
+    def follow(news: StreamInfo | FrameNews) -> None:
+        times = info.times
+        times.extend(news.times)
+        vars(info).update(vars(news), times=times)
+
+    def place(shape: tuple[int, ...], news: StreamInfo | FrameNews) -> np.ndarray:
+        follow(news)
+        return new_frame(shape)
+
+    with closing(stream_frames(DECODE_FRAMES, path, place, **arguments)) as messages:
         for frame, news in messages:
-            times = info.times
-            times.extend(news.times)
-            vars(info).update(vars(news), times=times)
             if frame is not None:
                 yield frame
+            else:
+                follow(news)
 
 
 def estimate_size(path: Path) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ This keeps accidents apart. It is no sandbox: a child may do whatever the user m
 
 import atexit
 import json
+import math
 import mmap
 import os
 import signal
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -122,13 +123,14 @@ class ChildEndedError(Exception):
 
 
 def stream_frames(
-    function: str, path: Path, **arguments: Any
+    function: str, path: Path, new_frame: Callable[[tuple[int, ...], Any], np.ndarray], **arguments: Any
 ) -> Generator[tuple[np.ndarray | None, Any], None, None]:
     """Run a generator function that decodes a file in a child.
 
     Args:
       function: MODULE:NAME of the function.
       path: the file, its argument `path`; for messages too.
+      new_frame: called with the shape of each frame and what is new in the pass's `StreamInfo`, for the memory to copy the frame to.
       **arguments: further arguments.
 
     Yields:
@@ -152,7 +154,8 @@ def stream_frames(
                 raise reply.error
             frame = None
             if reply.offset is not None:
-                frame = child.copy_frame(reply.offset, reply.shape)
+                frame = new_frame(reply.shape, reply.value)
+                child.copy_frame(reply.offset, reply.shape, frame)
                 child.send(FrameTaken())
             yield frame, reply.value
     except ChildEndedError as error:
@@ -235,11 +238,11 @@ class _Child:
         except (OSError, EOFError):
             raise ChildEndedError(self._wait_for_end()) from None
 
-    def copy_frame(self, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-        size = int(np.prod(shape))
+    def copy_frame(self, offset: int, shape: tuple[int, ...], target: np.ndarray) -> None:
+        size = math.prod(shape)
         if self._mapping is None or offset + size > len(self._mapping):
             self._mapping = mmap.mmap(self._memory, os.fstat(self._memory).st_size)
-        return np.frombuffer(self._mapping, np.uint8, size, offset).reshape(shape).copy()
+        target[...] = np.frombuffer(self._mapping, np.uint8, size, offset).reshape(shape)
 
     def is_ready(self, seconds: float = 0) -> bool:
         """Return whether the child can take a request, within these seconds: it lives and has given up the pass before."""

@@ -115,6 +115,13 @@ class FrameConverter:
         time).
         """
         width, height = self.size
+        if out is None:
+            out = np.empty((height, width, 3), np.uint8)
+        if frame.format.name == "bgr0" and (frame.width, frame.height) == self.size:
+            # As lossless H.264 is decoded.
+            plane = frame.planes[0]
+            pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size // 4, 4)
+            return cv2.cvtColor(pixels[:height, :width], cv2.COLOR_BGRA2RGB, dst=out)
         is_planar = not frame.format.is_rgb and len(frame.format.components) == 3
         rgb = self._reformatter.reformat(
             frame,
@@ -124,8 +131,6 @@ class FrameConverter:
             interpolation=EXACT_CONVERSION,
             threads=1,
         )
-        if out is None:
-            out = np.empty((height, width, 3), np.uint8)
         if is_planar:
             cv2.merge(rgb_planes(rgb, height, width), out)
             return out

@@ -17,6 +17,7 @@ is kept), HDR keeps its matrix and loses bits beyond eight, interlaced fields st
 
 import base64
 import html
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -152,7 +153,7 @@ def read_video(path: str | Path) -> Video[np.ndarray]:
     """
     info = StreamInfo()
     buffer = _FrameBuffer(Path(path), info)
-    for frame in iterate_frames(Path(path), info):
+    for frame in iterate_frames(Path(path), info, new_frame=buffer.next_frame):
         buffer.append(frame)
     return _build_video(Path(path), info, buffer.to_array())
 
@@ -341,33 +342,42 @@ class _FrameBuffer:
     def __init__(self, path: Path, info: StreamInfo):
         self._path, self._info = path, info
         self._count, self._data = 0, np.empty(0, np.uint8)
+        self._next: np.ndarray | None = None
 
-    def append(self, frame: np.ndarray) -> None:
+    def next_frame(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the memory of the frame that is appended next."""
         if self._count == 0:
             # The system gives memory as frames are written, so a capacity that is never reached costs nothing. Damaged headers promise
             # any number, but no file has more frames than bytes.
             capacity = min(self._info.frame_count, self._path.stat().st_size)
-            self._data = self._allocate(capacity, frame)
+            self._data = self._allocate(capacity, shape)
         elif self._count == len(self._data):
-            larger = self._allocate(self._count * 3 // 2 + 1, frame)
+            larger = self._allocate(self._count * 3 // 2 + 1, shape)
             larger[: self._count] = self._data
             self._data = larger
-        self._data[self._count] = frame
+        memory = self._data[self._count]
+        self._next = memory
+        return memory
+
+    def append(self, frame: np.ndarray) -> None:
+        if frame is not self._next:
+            self.next_frame(frame.shape)[...] = frame
+        self._next = None
         self._count += 1
 
     def to_array(self) -> np.ndarray:
         return self._data[: self._count]
 
-    def _allocate(self, count: int, frame: np.ndarray) -> np.ndarray:
+    def _allocate(self, count: int, shape: tuple[int, ...]) -> np.ndarray:
         """Return room for a number of frames; raise InputError where they exceed the memory."""
         # Source and edit are both held, and some more.
-        size = 2.5 * count * frame.nbytes
+        size = 2.5 * count * math.prod(shape)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size <= memory:
             # There may be less for this process.
             with suppress(MemoryError):
-                return np.empty((count, *frame.shape), np.uint8)
-        height, width = frame.shape[:2]
+                return np.empty((count, *shape), np.uint8)
+        height, width = shape[:2]
         raise InputError(
             f"{self._path}: {count} frames of {width}x{height} need about {size / 2**30:.0f} GiB, this "
             f"machine has {memory / 2**30:.0f}; edit from file to file (v2v edit, edit_file), which holds a few frames only"

@@ -188,22 +188,16 @@ class SetMetric(Metric):
         """
 
 
-class Case:
-    """One output and the clips it is compared with, decoded on first use and shared by all metrics.
+class ItemClips:
+    """The clips of an item, decoded on first use and shared by the outputs of all methods.
 
     Attributes:
       item: the item of the benchmark.
-      path: the output's file or folder of frames.
     """
 
-    def __init__(self, item: Item, output: Path):
-        self.item, self.path = item, Path(output)
+    def __init__(self, item: Item):
+        self.item = item
         self._masks: dict[tuple[int, tuple[int, int]], MaskClip] = {}
-
-    @cached_property
-    def output(self) -> Clip:
-        """Return the output at its own length and size."""
-        return Clip(self.path)
 
     @cached_property
     def source(self) -> Clip:
@@ -215,6 +209,53 @@ class Case:
         """Return the exact truth; for items that have one."""
         assert self.item.truth is not None, f"item {self.item.id} has no truth"
         return Clip(self.item.truth)
+
+    def mask(self, length: int, size: tuple[int, int]) -> MaskClip:
+        """Return the mask at a length and size; one object per length and size."""
+        key = length, size
+        if key not in self._masks:
+            self._masks[key] = MaskClip(self._mask, *key)
+        return self._masks[key]
+
+    @cached_property
+    def _mask(self) -> Clip:
+        assert self.item.mask is not None, f"item {self.item.id} has no mask"
+        return Clip(self.item.mask)
+
+
+class Case:
+    """One output and the clips it is compared with, decoded on first use and shared by all metrics.
+
+    Attributes:
+      item: the item of the benchmark.
+      path: the output's file or folder of frames.
+    """
+
+    def __init__(self, item: Item, output: Path, item_clips: ItemClips | None = None):
+        """Decode nothing yet.
+
+        Args:
+          item: the item of the benchmark.
+          output: the output's file or folder of frames.
+          item_clips: the item's own clips, where further outputs are compared with them; None for ones of this case alone.
+        """
+        self.item, self.path = item, Path(output)
+        self._item_clips = item_clips or ItemClips(item)
+
+    @cached_property
+    def output(self) -> Clip:
+        """Return the output at its own length and size."""
+        return Clip(self.path)
+
+    @property
+    def source(self) -> Clip:
+        """Return the source clip."""
+        return self._item_clips.source
+
+    @property
+    def truth(self) -> Clip:
+        """Return the exact truth; for items that have one."""
+        return self._item_clips.truth
 
     @cached_property
     def against_source(self) -> tuple[ResizedClip, ResizedClip]:
@@ -228,10 +269,7 @@ class Case:
 
     def mask(self, like: ResizedClip) -> MaskClip:
         """Return the item's mask at the length and size of a clip; one object per length and size."""
-        key = like.length, like.size
-        if key not in self._masks:
-            self._masks[key] = MaskClip(self._mask, *key)
-        return self._masks[key]
+        return self._item_clips.mask(like.length, like.size)
 
     @property
     def rule(self) -> str:
@@ -240,11 +278,6 @@ class Case:
         if self.item.truth is not None:
             parts.append(describe_mismatch(self.output, self.truth, "truth"))
         return "; ".join(p for p in parts if p)
-
-    @cached_property
-    def _mask(self) -> Clip:
-        assert self.item.mask is not None, f"item {self.item.id} has no mask"
-        return Clip(self.item.mask)
 
     def _pair(self, other: Clip) -> tuple[ResizedClip, ResizedClip]:
         length = min(len(self.output), len(other))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ from v2v.evaluation.metrics.pixel import Frames, iterate_aligned, iterate_strips
 
 # Pixels; DIS finds no patch in less.
 MIN_SIDE = 12
+# Side of the patches of DIS.
+PATCH = 8
 # Short side in pixels from which flow is computed at half the size.
 HALF_SIZE_FROM = 400
 # An edit is on where the change exceeds this share of its 90 % quantile, and these levels.
@@ -118,6 +121,27 @@ def color_drift(output: Frames, truth: Frames, mask: Frames | None = None) -> fl
     return float(np.linalg.norm(np.mean(colors[-quarter:], 0) - np.mean(colors[:quarter], 0)))
 
 
+def check_flow_size(height: int, width: int, what: str) -> None:
+    """Check that DIS finds optical flow in frames of a size; in some others OpenCV reads past its memory and ends the process.
+
+    Args:
+      height: in pixels.
+      width: in pixels.
+      what: the metric, for the message.
+
+    Raises:
+      InputError: a side that is too small, or a height that is too small for the width.
+    """
+    if min(height, width) < MIN_SIDE:
+        raise InputError(f"{what}: expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
+    # Frames without room for its usual scales it halves as often as their width allows, although a patch must fit the height too.
+    halvings = max(0, math.floor(math.log2(2 * width / (5 * PATCH))))
+    if min(height, width) < 4 * PATCH and height >> halvings < PATCH:
+        raise InputError(
+            f"{what}: expected at least {min(PATCH << halvings, 4 * PATCH)} rows for a width of {width} pixels, got {height}"
+        )
+
+
 def _both(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     return x, y
 
@@ -154,8 +178,7 @@ def _warped_differences(
     memory: _Memory | None = None
     for x, y, _ in iterate_aligned(output, truth):
         height, width = y.shape[:2]
-        if min(height, width) < MIN_SIDE:
-            raise InputError(f"flicker: expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
+        check_flow_size(height, width, "flicker")
         if memory is None or memory.size != (height, width):
             memory = _Memory(height, width)
         frames, gray = videos(*memory.to_warp(x, y)), _for_flow(y)
@@ -164,8 +187,10 @@ def _warped_differences(
             # OpenCV allocates the flow.
             flow = find_flow.calc(previous_gray, gray, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
             flow = memory.to_full_size(flow)
+            # No pixel farther from the border leaves the frame.
+            reach = math.ceil(cv2.norm(flow, cv2.NORM_INF))
             for rows in iterate_strips(height, width):
-                to, outside, inside_count = memory.targets(flow, rows)
+                to, outside, inside_count = memory.targets(flow, rows, reach)
                 moved = [
                     (memory.warp(new, to, k), old[rows])
                     for k, (old, new) in enumerate(zip(previous_frames, frames, strict=True))
@@ -202,6 +227,7 @@ class _Memory:
         self._colors = np.empty((height, width, 4), np.uint8)
         self._flow = np.empty((height, width, 2), np.float32)
         self._targets = np.empty((rows, width, 2), np.float32)
+        self._outside = np.empty((rows, width), np.uint8)
         self._moved = np.empty((2, rows, width, 4), np.float32)
         self._count = 0
 
@@ -221,15 +247,16 @@ class _Memory:
         height, width = self.size
         if flow.shape[:2] == self.size:
             return flow
-        flow *= np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
-        return cv2.resize(flow, (width, height), dst=self._flow)
+        scale = np.array((width / flow.shape[1], height / flow.shape[0], 0, 0))
+        return cv2.resize(cv2.multiply(flow, scale, dst=flow), (width, height), dst=self._flow)
 
-    def targets(self, flow: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray | None, int]:
+    def targets(self, flow: np.ndarray, rows: slice, reach: int) -> tuple[np.ndarray, np.ndarray | None, int]:
         """Return where pixels of some rows come from.
 
         Args:
           flow: float32 [H, W, 2].
           rows: the rows, few enough for the processor's cache.
+          reach: pixels that no part of the flow exceeds.
 
         Returns:
           the targets as (x, y), float32 [rows, W, 2]; which of them are outside the frame, uint8 [rows, W] in {0, 255}, None for none; the
@@ -237,9 +264,13 @@ class _Memory:
         """
         height, width = self.size
         to = cv2.add(flow[rows], _grid(height, width)[rows], dst=self._targets[: rows.stop - rows.start])
-        is_inside = cv2.inRange(to, (0, 0), (width - 1, height - 1))
-        count = cv2.countNonZero(is_inside)
-        return to, None if count == is_inside.size else cv2.bitwise_not(is_inside), count
+        outside = self._outside[: len(to)]
+        outside[...] = 0
+        for band in _border_bands(rows, height, width, reach):
+            # A view whose rows are apart is read as it is, but not written.
+            outside[band] = cv2.bitwise_not(cv2.inRange(to[band], (0, 0), (width - 1, height - 1)))
+        count = cv2.countNonZero(outside)
+        return to, outside if count else None, outside.size - count
 
     def warp(self, frame: np.ndarray, to: np.ndarray, place: int) -> np.ndarray:
         """Return rows of W frame, float32, in one of two places."""
@@ -247,6 +278,28 @@ class _Memory:
         return cv2.remap(  # pyright: ignore[reportCallIssue]
             frame, to, None, cv2.INTER_LINEAR, dst=self._moved[place, : len(to)], borderMode=cv2.BORDER_REPLICATE  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
+
+
+def _border_bands(rows: slice, height: int, width: int, reach: int) -> list[tuple[slice, slice]]:
+    """Return the parts of a strip that lie within a distance of the frame's border; they may overlap.
+
+    Args:
+      rows: of the strip.
+      height: of the frame.
+      width: of the frame.
+      reach: the distance in pixels.
+    """
+    top, bottom = min(reach, rows.stop) - rows.start, max(height - reach, rows.start) - rows.start
+    left, right = min(reach, width), max(width - reach, 0)
+    every = slice(None)
+    bands = (
+        (slice(0, max(0, top)), every), (slice(bottom, None), every),
+        (every, slice(0, left)), (every, slice(right, None)),
+    )  # fmt: skip
+    count = rows.stop - rows.start
+    return [
+        (r, c) for r, c in bands if range(*r.indices(count)) and range(*c.indices(width))
+    ]  # fmt: skip
 
 
 def _inside_norm(moved: np.ndarray, frame: np.ndarray, outside: np.ndarray | None) -> float:

@@ -13,11 +13,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from v2v.errors import InputError
 from v2v.evaluation.metrics.pixel import Frames
-
-# Pixels; DIS finds no patch in less.
-MIN_SIDE = 12
+from v2v.evaluation.metrics.temporal import check_flow_size
 
 
 def temporal_flickering(clip: Frames) -> float:
@@ -42,10 +39,7 @@ def motion_smoothness(clip: Frames) -> float:
         window.append(frame)
         if len(window) == 3:
             first, middle, last = window
-            if min(first.shape[:2]) < MIN_SIDE:
-                raise InputError(
-                    f"motion smoothness: expected sides of at least {MIN_SIDE} pixels, got {first.shape[1]}x{first.shape[0]}"
-                )
+            check_flow_size(first.shape[0], first.shape[1], "motion smoothness")
             estimate = _interpolate(flow, first, last)
             errors.append(float(cv2.norm(estimate, middle, cv2.NORM_L1)) / middle.size)
             window = [last]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from v2v.errors import InputError, collect_notes
 from v2v.evaluation.cache import FinishedWork, StorageError, SweepCache
 from v2v.evaluation.items import Item
-from v2v.evaluation.metrics.base import Case, Metric, ScoringError, check_values, missing_fields
+from v2v.evaluation.metrics.base import Case, ItemClips, Metric, ScoringError, check_values, missing_fields
 from v2v.evaluation.metrics.clips import editor_input
 from v2v.evaluation.sweep.claims import WorkClaims, share_work
 from v2v.evaluation.sweep.methods import EditingMethod, FinishedResults, Method, VideoEditor
@@ -150,10 +150,18 @@ def run_sweep(
             active.append(metric)
     local = [m for m in active if not m.calls]
     if claims is None or only_finished:
-        for method, item in _method_items(sweep):
-            _score_output(run, method, item, local, cache, tick, only_finished)
+        for item in sweep.benchmark.items:
+            clips = ItemClips(item)
+            for method in sweep.methods:
+                _score_output(run, method, clips, local, cache, tick, only_finished)
     else:
         _share_scores(run, local, cache, tick, claims)
+    # In the order of methods, whatever was done first.
+    run.results = {
+        (*_names(*pair), metric.name): run.results[*_names(*pair), metric.name]
+        for pair in _method_items(sweep)
+        for metric in local
+    }
     budget = _CallBudget(max_calls)
     for metric in active:
         if metric.calls:
@@ -276,7 +284,8 @@ def _share_scores(
     run: SweepRun, metrics: list[Metric], cache: SweepCache, tick: ProgressCallback, claims: WorkClaims
 ) -> None:
     """Compute the local scores together with other processes, an output at a time."""
-    tasks = [*_method_items(run.sweep)]
+    tasks = [(method, item) for item in run.sweep.benchmark.items for method in run.sweep.methods]
+    last_clips = [ItemClips(item) for item in run.sweep.benchmark.items[:1]]
     names = [metric.name for metric in metrics]
 
     def key(number: int) -> Any:
@@ -284,7 +293,8 @@ def _share_scores(
         return ["scores", run.outputs[method.name, item.id].sha256, item.id, run.sweep.benchmark.name, names]
 
     def find(number: int) -> int | None:
-        _score_output(run, *tasks[number], metrics, cache, lambda what: None, only_finished=True)
+        method, item = tasks[number]
+        _score_output(run, method, ItemClips(item), metrics, cache, lambda what: None, only_finished=True)
         failure = claims.load_failure(key(number)) or {}
         results = _results_of(run, *tasks[number], metrics)
         for metric, result in results.items():
@@ -294,7 +304,10 @@ def _share_scores(
         return None if any(r.reason == NOT_DONE for r in results.values()) else number
 
     def work(number: int) -> int:
-        _score_output(run, *tasks[number], metrics, cache, lambda what: None, only_finished=False)
+        method, item = tasks[number]
+        if last_clips[0].item is not item:
+            last_clips[0] = ItemClips(item)
+        _score_output(run, method, last_clips[0], metrics, cache, lambda what: None, only_finished=False)
         failures = {
             metric: {"reason": result.reason, "notes": result.notes}
             for metric, result in _results_of(run, *tasks[number], metrics).items()
@@ -373,14 +386,15 @@ def _find_output(method: FinishedResults, item: Item, cache: SweepCache) -> Edit
 def _score_output(
     run: SweepRun,
     method: Method,
-    item: Item,
+    clips: ItemClips,
     metrics: list[Metric],
     cache: SweepCache,
     tick: ProgressCallback,
     only_finished: bool,
 ) -> None:
+    item = clips.item
     output = run.outputs[method.name, item.id]
-    case = Case(item, output.path) if output.path else None
+    case = Case(item, output.path, clips) if output.path else None
     if case is not None:
         _check_output(output, case, cache)
         case = case if output.path else None
