@@ -170,8 +170,8 @@ def _ask(
         )
         for _, pair in pairs
     ]
-    replies = connection.ask(jobs, parse)
-    return [(i, pair, answer) for (i, pair), answer in zip(pairs, replies, strict=True)]
+    responses = connection.ask(jobs, parse)
+    return [(i, pair, answer) for (i, pair), answer in zip(pairs, responses, strict=True)]
 
 
 def _add_instructions(

@@ -220,25 +220,25 @@ def answers(
       file: media types of a file that it sends.
       is_open: it needs no token.
     """
-    found: dict[int | str, dict[str, Any]] = {}
+    responses: dict[int | str, dict[str, Any]] = {}
     if file:
         content = {kind: {"schema": BINARY} for kind in file}
-        found[200] = {"description": "the file", "content": content}
-        found[206] = {"description": "the part of it that Range names", "content": content}
+        responses[200] = {"description": "the file", "content": content}
+        responses[206] = {"description": "the part of it that Range names", "content": content}
         statuses = (*statuses, 416)
     common = (500, 503) if is_open else _COMMON
     for status in sorted({*statuses, *common}):
-        found[status] = {"description": _MEANINGS[status], "model": ErrorAnswer}
+        responses[status] = {"description": _MEANINGS[status], "model": ErrorAnswer}
         if status in (409, 429, 503, 507):
-            found[status]["headers"] = {
+            responses[status]["headers"] = {
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
             }
-    if 416 in found:
-        found[416] = {
+    if 416 in responses:
+        responses[416] = {
             "description": _MEANINGS[416],
             "content": {"text/plain": {"schema": {"type": "string"}}},
         }
-    return found
+    return responses
 
 
 def form(

@@ -133,10 +133,10 @@ def _as_kiwi(
     for name, files in embedders.items():
         shapes = {tensor: slot.shape for tensor, slot in files.slots.items()}
         if shapes != expected:
-            got = ", ".join(f"{tensor} {list(shape)}" for tensor, shape in sorted(shapes.items())[:4])
-            wanted = ", ".join(f"{tensor} {list(shape)}" for tensor, shape in expected.items())
+            actual = ", ".join(f"{tensor} {list(shape)}" for tensor, shape in sorted(shapes.items())[:4])
+            needed_shapes = ", ".join(f"{tensor} {list(shape)}" for tensor, shape in expected.items())
             raise InputError(
-                f"{path}: {EMBEDDERS[name]} expected {wanted} as its transformer needs, got {got or 'no tensors'}; they are of different releases"
+                f"{path}: {EMBEDDERS[name]} expected {needed_shapes} as its transformer needs, got {actual or 'no tensors'}; they are of different releases"
             )
     settings = read_json_object(root / EMBEDDERS["reference"] / "config.json") or {}
     return editor_presets.as_kiwi(config, reference_first=bool(settings.get("ref_pad_first", False)))

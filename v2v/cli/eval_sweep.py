@@ -272,18 +272,18 @@ def run_sweep(request: SweepRequest) -> dict[str, Any]:
         print(f"v2v: note: {len(problems) - MAX_PROBLEMS} more in {out / 'results.json'}", file=sys.stderr)
     if usage:
         print(f"judges: {usage['text']}", file=sys.stderr)
-    missed = eval_thresholds.missed_thresholds(request.thresholds, definition, outcome.means)
-    for line in missed:
+    failures = eval_thresholds.missed_thresholds(request.thresholds, definition, outcome.means)
+    for line in failures:
         print(f"v2v: {line}", file=sys.stderr)
     return {
         "output": str(out / "report.html"),
         # A sweep without a single output has failed, however little is asked of it.
-        "exit": 1 if has_no_output or missed or (request.strict and problems) else 0,
+        "exit": 1 if has_no_output or failures or (request.strict and problems) else 0,
         **_count_new(run, earlier_run),
         "problems": len(problems),
         "seconds": round(time.perf_counter() - begin, 2),
         "means": to_json_values(outcome.means),
-        "missed": missed,
+        "missed": failures,
         "judges": usage,
     }
 
@@ -361,13 +361,13 @@ def _judge_usage(definition: Sweep, prices: tuple[float, float] | None) -> dict[
     answers = sum(usage.answers for usage in usages)
     if not answers:
         return {}
-    sent, received = sum(u.tokens_in for u in usages), sum(u.tokens_out for u in usages)
+    tokens_in, tokens_out = sum(u.tokens_in for u in usages), sum(u.tokens_out for u in usages)
     text = format_count(answers, "answer")
     document: dict[str, Any] = {"answers": answers}
     if all(usage.is_complete for usage in usages):
-        document |= {"tokens_in": sent, "tokens_out": received}
-        text += f", {sent:,} tokens in, {received:,} out"
+        document |= {"tokens_in": tokens_in, "tokens_out": tokens_out}
+        text += f", {tokens_in:,} tokens in, {tokens_out:,} out"
         if prices:
-            document["dollars"] = round((sent * prices[0] + received * prices[1]) / 1e6, 6)
+            document["dollars"] = round((tokens_in * prices[0] + tokens_out * prices[1]) / 1e6, 6)
             text += f", ${document['dollars']:.2f}"
     return document | {"text": text}

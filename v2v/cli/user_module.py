@@ -32,7 +32,7 @@ def find_sweep(file: str | Path) -> Path:
         return Path(file)
     path = experiments_folder() / f"{file}.py"
     if not path.is_file():
-        names = [found.stem for found in sorted(path.parent.glob("sweep_*.py"))]
+        names = [file.stem for file in sorted(path.parent.glob("sweep_*.py"))]
         raise InputError(
             f"{file}: no such sweep; expected a Python file or one of {', '.join(names)}{suggest(str(file), names)}"
         )

@@ -392,8 +392,10 @@ class _Networks:
         first: Latents | None,
     ):
         self._count, self._rows = len(branches), len(z)
-        seen = {tuple(sorted(branch.conditions)) for branch in branches}
-        self._joint = self._count > 1 and len(seen) == 1 and parallel.splits_copies(self._rows, self._count)
+        condition_sets = {tuple(sorted(branch.conditions)) for branch in branches}
+        self._joint = (
+            self._count > 1 and len(condition_sets) == 1 and parallel.splits_copies(self._rows, self._count)
+        )
         if self._joint:
             branches = [jax.tree.map(lambda *copies: _split_rows(jnp.concatenate(copies)), *branches)]
             z, first = self._repeat(z), None if first is None else self._repeat(first)
@@ -415,8 +417,8 @@ class _Networks:
             ]
         total = None if totals[0] is None else jnp.concatenate([jnp.asarray(total) for total in totals])
         v, total = self._networks[0](self._repeat(x), tau, total, is_evaluated)
-        added = [None] * self._count if total is None else jnp.split(total, self._count)
-        return list(zip(jnp.split(_split_rows(v), self._count), added, strict=True))
+        totals = [None] * self._count if total is None else jnp.split(total, self._count)
+        return list(zip(jnp.split(_split_rows(v), self._count), totals, strict=True))
 
     def _repeat(self, x: Array) -> Array:
         """Return the rows of a batch once for each branch."""

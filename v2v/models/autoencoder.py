@@ -267,8 +267,8 @@ class Downsample(nn.Module):
         conv = CausalConv(self.features, (3, 1, 1), self.dtype, stride_t=2, pad_t=False, name="time_conv")
         if start is not None:
             x = hide_padding(x, start)
-            seen = x.astype(product_dtype(self.dtype))
-            halved = conv(jnp.concatenate([exchange_history(self, seen, 1), seen], 1), start)
+            operand = x.astype(product_dtype(self.dtype))
+            halved = conv(jnp.concatenate([exchange_history(self, operand, 1), operand], 1), start)
             return jnp.where(start, x[:, 1::2], halved)
         # A single frame has no temporal window; the convolution must still create its parameters.
         if x.shape[1] < 3:
@@ -298,8 +298,8 @@ class Upsample(nn.Module):
             if start is None:
                 x = jnp.concatenate([x[:, :1], _interleave(conv(x[:, 1:]))], 1)
             else:  # the convolution never sees the first frame, which isn't doubled
-                seen = jnp.where(start, jnp.zeros((), x.dtype), x)
-                x = jnp.where(start, jnp.repeat(x, 2, 1), _interleave(conv(seen, start)))
+                history = jnp.where(start, jnp.zeros((), x.dtype), x)
+                x = jnp.where(start, jnp.repeat(x, 2, 1), _interleave(conv(history, start)))
         x = constrain_video(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3))
         return Conv2d(self.features, 3, self.dtype, pad=(1, 1), zero=True, name="conv")(x)
 

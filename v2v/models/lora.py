@@ -67,8 +67,8 @@ def init_lora(key: jax.Array, params: Tree, cfg: LoRAConfig) -> Tree:
 def _choose_ranks(paths: Sequence[str], cfg: LoRAConfig) -> dict[str, int]:
     """Return the rank of every layer; raise ValueError for an entry of `cfg.ranks` that no layer matches."""
     ranks = {path: cfg.layer_rank(path) for path in paths}
-    used = {cfg.find_entry(path) for path in paths}
-    if idle := [entry for entry in cfg.ranks if entry not in used]:
+    entries = {cfg.find_entry(path) for path in paths}
+    if idle := [entry for entry in cfg.ranks if entry not in entries]:
         raise ValueError(
             f"LoRA: ranks {', '.join(idle)}: matches none of the layers left, {', '.join(paths)}"
         )

@@ -94,8 +94,10 @@ class ScaledAddConditioning(SequenceConditioning):
         names = _numbered(conditions, "reference")
         if names:
             # One embedding serves them all.
-            joined = embedder.new("reference", jnp.concatenate([conditions[name] for name in names], 1))
-            parts = jnp.split(joined, len(names), 1)
+            reference_tokens = embedder.new(
+                "reference", jnp.concatenate([conditions[name] for name in names], 1)
+            )
+            parts = jnp.split(reference_tokens, len(names), 1)
             tokens |= dict(zip(names, parts, strict=True))
         return tokens
 

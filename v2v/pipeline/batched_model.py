@@ -278,10 +278,10 @@ class _BatchQueue:
                 links = concatenate_links([call.links for call in batch if call.links is not None])
             fields = {f.name for f in dataclasses.fields(SampleRequest)}
             others = {name: z for name, z in arrays.items() if name not in fields}
-            named = {name: z for name, z in arrays.items() if name in fields}
+            fields_of_batch = {name: z for name, z in arrays.items() if name in fields}
             output = first.model.sample(
                 SampleRequest(
-                    **{**first.arguments, **named},
+                    **{**first.arguments, **fields_of_batch},
                     links=links,
                     others=others,
                     on_step=_join_step_functions(group),

@@ -37,10 +37,10 @@ def check_inputs(model: EditingModel, request: EditRequest, *, has_mask: bool, f
     config, settings, references = model.config, request.settings, request.references
     if references and "reference" not in model.conditions:
         raise InputError(f"reference: {config.name} takes none; leave it out or load an adapter with one")
-    most = editor_rules(config).references
-    if len(references) > most:
+    limit = editor_rules(config).references
+    if len(references) > limit:
         raise InputError(
-            f"reference: {config.name} takes {most} at most, got {len(references)}; leave some out"
+            f"reference: {config.name} takes {limit} at most, got {len(references)}; leave some out"
         )
     if request.second_video is not None:
         if editor_rules(config).sources < 2:
@@ -67,12 +67,14 @@ def check_inputs(model: EditingModel, request: EditRequest, *, has_mask: bool, f
 
 def tell_blindness(config: ModelConfig, settings: EditSettings) -> None:
     """Note what a model that takes no mask sees of one."""
-    then = (
+    remedy = (
         "outside the mask the source is put back"
         if settings.preserve
         else "with --no-preserve the mask does nothing"
     )
-    note(f"mask: {config.name} takes none: it sees whole frames and edits them as the sentence says; {then}")
+    note(
+        f"mask: {config.name} takes none: it sees whole frames and edits them as the sentence says; {remedy}"
+    )
 
 
 def tell_rate(config: ModelConfig, fps: float) -> None:

@@ -155,5 +155,7 @@ class EditingModel(Protocol):
 def shown_conditions(model: EditingModel, request: SampleRequest) -> dict[str, AnyLatents]:
     """Return those latents of a request that the model can be shown, by their names."""
     latents = {"source": request.source, "mask": request.mask, "reference": request.reference}
-    shown = {name: z for name, z in latents.items() if z is not None and name in model.conditions}
-    return shown | {name: z for name, z in request.others.items() if name.rpartition("_")[0] in shown}
+    conditions = {name: z for name, z in latents.items() if z is not None and name in model.conditions}
+    return conditions | {
+        name: z for name, z in request.others.items() if name.rpartition("_")[0] in conditions
+    }

@@ -23,7 +23,11 @@ ADJUSTABLE = (
     "save_every", "save_minutes", "snapshot_every", "weights", "weights_memory", "workers",
 )  # fmt: skip
 # The file of a stage that is not run again once it exists.
-FINISHED = {"vae": "vae/vae.safetensors", "text": "text/text.safetensors", "base": "base/base.safetensors"}
+STAGE_RESULTS = {
+    "vae": "vae/vae.safetensors",
+    "text": "text/text.safetensors",
+    "base": "base/base.safetensors",
+}
 
 
 def check_run(cfg: Experiment, workdir: Path) -> None:
@@ -81,10 +85,10 @@ def _may_change(field: str, workdir: Path) -> bool:
     """Return whether a run may go on with another value of a field, such as "edit.steps"."""
     if any(field == name or field.startswith(f"{name}.") for name in ADJUSTABLE):
         return True
-    stage, _, rest = field.partition(".")
-    if rest != "steps":
+    stage, _, name = field.partition(".")
+    if name != "steps":
         return False
-    return stage not in FINISHED or not (epath.Path(workdir) / FINISHED[stage]).exists()
+    return stage not in STAGE_RESULTS or not (epath.Path(workdir) / STAGE_RESULTS[stage]).exists()
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:

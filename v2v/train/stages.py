@@ -123,11 +123,11 @@ def _take_autoencoder(cfg: Experiment, folder: Path) -> None:
             raise InputError(
                 f"--autoencoder: expected a folder with config.json and vae.safetensors, {source / name} doesn't exist"
             )
-    size = dataclasses.replace(native.load_config(source / "config.json").vae, mean=(), std=())
-    wanted = dataclasses.replace(cfg.model.vae, mean=(), std=())
-    if size != wanted:
+    actual = dataclasses.replace(native.load_config(source / "config.json").vae, mean=(), std=())
+    expected = dataclasses.replace(cfg.model.vae, mean=(), std=())
+    if actual != expected:
         raise InputError(
-            f'--autoencoder {source}: expected {wanted}, got {size}; --autoencoder "" trains one'
+            f'--autoencoder {source}: expected {expected}, got {actual}; --autoencoder "" trains one'
         )
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "config.json", folder / "config.json")

@@ -119,7 +119,7 @@ def track_mask(
     distances = {number: measure_distance(mask, height, width) for number, mask in keyframes.items()}
     done = 0
 
-    def carry(numbers: range) -> FrameStore:
+    def track(numbers: range) -> FrameStore:
         """Carry distances from keyframe to keyframe in one direction."""
         nonlocal done
         store = FrameStore()
@@ -137,8 +137,8 @@ def track_mask(
             on_progress(done, 2 * count)
         return store
 
-    forward = carry(range(count))
-    return TrackedMask(keyframes, forward, carry(range(count - 1, -1, -1)), scale)
+    forward = track(range(count))
+    return TrackedMask(keyframes, forward, track(range(count - 1, -1, -1)), scale)
 
 
 def measure_distance(mask: np.ndarray, height: int, width: int) -> np.ndarray:

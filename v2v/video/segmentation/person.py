@@ -124,7 +124,7 @@ class PersonSource:
             coarse, is_cut = steadier.add(small, self._find_subject(small))
             numbers, count = _follow(coarse > 0.5, previous * (not is_cut), count)
             present = [int(number) for number in np.unique(numbers) if number]
-            drawn = coarse
+            outline = coarse
             for number in present:
                 part, where = parts.setdefault(number, _Part()), numbers == number
                 part.largest = max(part.largest, float(where.mean()))
@@ -133,9 +133,9 @@ class PersonSource:
                     part.doubles.append(has_second_figure(frame, where, self._pose))
                 part.age += 1
                 if not part.is_group:
-                    drawn, part.box = replace_part(frame, drawn, where, self._pose, part.box)
-            drawn, _ = figure_steadier.add(small, drawn)
-            masks.append(refine(frame, drawn) if present else np.zeros(frame.shape[:2], np.uint8))
+                    outline, part.box = replace_part(frame, outline, where, self._pose, part.box)
+            outline, _ = figure_steadier.add(small, outline)
+            masks.append(refine(frame, outline) if present else np.zeros(frame.shape[:2], np.uint8))
             stored_parts.append(_spread(numbers))
             previous = numbers
         people = frozenset(number for number, part in parts.items() if part.is_person)

@@ -47,8 +47,8 @@ def has_second_figure(frame: np.ndarray, part: np.ndarray, pose: PoseNetwork) ->
     figure = pose.draw_figure(frame, find_box(part, frame))
     if figure is None:
         return False
-    rest = (part & ~_grow(figure > 0.5)).astype(np.uint8)
-    opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, np.ones((CRUMB, CRUMB), np.uint8))
+    remainder = (part & ~_grow(figure > 0.5)).astype(np.uint8)
+    opened = cv2.morphologyEx(remainder, cv2.MORPH_OPEN, np.ones((CRUMB, CRUMB), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
     least = max(LEAST_REST * part.sum(), LEAST_AREA * part.size)
     pieces = [labels == label for label in range(1, count) if stats[label, cv2.CC_STAT_AREA] >= least]
