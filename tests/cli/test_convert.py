@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from v2v.assets import EMBEDDED
 from v2v.checkpoints import adapters
 from v2v.cli import main
@@ -21,6 +23,7 @@ print([main.main(words.split()) for words in sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path):
     """In a process of its own: the limit holds for caches too, and libraries log tracebacks of their own."""
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": str(ROOT)}
