@@ -154,3 +154,18 @@ def test_a_step_of_the_5b_costs_what_the_formula_says(trains):
         operations = flops.count_flops(program.jitted.trace(*program.args).jaxpr)
     formula = flops.step_flops(m, 1, count_tokens(m, reference=True), trains == "full")
     assert formula == pytest.approx(operations, rel=1e-3)
+
+
+def test_what_nothing_takes_is_not_counted_after_dead_code_is_removed():
+    """As the forward kernel that rematerialization repeats though its result is kept."""
+
+    def run(x):
+        def body(carry, _):
+            return carry @ x, (x @ x @ x).sum()
+
+        return jax.lax.scan(body, x, length=3)[0]
+
+    jaxpr = jax.make_jaxpr(run)(jnp.ones((4, 4)))
+    product = 2 * 4**3
+    assert flops.count_flops(jaxpr) == 9 * product
+    assert flops.count_flops(flops.remove_dead_code(jaxpr)) == 3 * product

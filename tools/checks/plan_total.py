@@ -23,7 +23,7 @@ from unittest import mock
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-MESHES = ("data=1", "data=2", "fsdp=2", "data=2,fsdp=2", "fsdp=4", "fsdp=2,seq=2")
+MESHES = ("data=1", "data=2", "fsdp=2", "data=2,fsdp=2", "fsdp=4", "data=4")
 # How far a plan may be off.
 TOLERANCE = 0.1
 SIZE = ("--model.frames", "5", "--model.height", "64", "--model.width", "64")

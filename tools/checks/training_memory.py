@@ -2,6 +2,7 @@
 
     python tools/checks/training_memory.py                          the table of presets, by shapes: seconds
     python tools/checks/training_memory.py --write                  puts it into experiments/wan22_lora.py
+    python tools/checks/training_memory.py --operations             what each --model.dit.remat of a step for v5p computes, traced: a minute
     python tools/checks/training_memory.py --compile rtx4090:1 v5e:1x1    compiles each topology's preset too: minutes each, needs [plan], for GPUs
                                                                            jax's CUDA plugin; exit code 1 where a prediction is over 10 % off
 
@@ -86,17 +87,54 @@ def compare(topology: str) -> bool:
     return abs(ratio - 1) <= TOLERANCE
 
 
+def compare_operations(topology: str = "v5p:2x2x1") -> bool:
+    """Print the operations of a chip for each policy; return whether each computes over 5 % less than the one after it."""
+    import dataclasses
+
+    import jax
+
+    from v2v.cli.train import load_experiment
+    from v2v.planning import chips, programs, report, search
+    from v2v.runtime import flops
+
+    _, devices = chips.resolve_topology(topology)
+    setting = report.build_setting(load_experiment("wan22_lora", [], "plan").config, "train")
+    counts = []
+    for policy in search.REMAT_POLICIES:
+        dit = dataclasses.replace(setting.model.dit, remat=policy)
+        changed = dataclasses.replace(
+            setting,
+            model=dataclasses.replace(setting.model, dit=dit),
+            batch=len(devices),
+            mesh=dataclasses.replace(setting.mesh, data=1),
+        )
+        program = programs.build_program(changed, devices)
+        with jax.set_mesh(program.mesh):
+            jaxpr = flops.remove_dead_code(program.jitted.trace(*program.args).jaxpr)
+        counts.append(flops.count_flops(jaxpr) / len(devices))
+        step = (
+            f"  {1 - counts[-2] / counts[-1]:.1%} less in {search.REMAT_POLICIES[len(counts) - 2]}"
+            if counts[1:]
+            else ""
+        )
+        print(f"{topology} {policy:8} {counts[-1] / 1e12:8.1f} TFLOP a chip and step{step}", flush=True)
+    return all(less < 0.95 * more for less, more in zip(counts, counts[1:], strict=False))
+
+
 def main() -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="put the table into the experiment")
+    parser.add_argument("--operations", action="store_true", help="count what each policy computes")
     parser.add_argument("--compile", nargs="*", default=[], metavar="TOPOLOGY")
     args = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if args.compile:
         return 0 if all([compare(topology) for topology in args.compile]) else 1
+    if args.operations:
+        return 0 if compare_operations() else 1
     rows = preset_table()
     print("\n".join(rows))
     if args.write:

@@ -54,7 +54,7 @@ def compile_program(program: Program, hbm: float, held_bytes: int = 0) -> Progra
     """
     with jax.set_mesh(program.mesh):
         traced = program.jitted.trace(*program.args)
-        operations = flops.count_flops(traced.jaxpr) / program.mesh.size
+        operations = flops.count_flops(flops.remove_dead_code(traced.jaxpr)) / program.mesh.size
         arguments = argument_bytes(program)
         try:
             compiled = traced.lower().compile()

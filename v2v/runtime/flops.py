@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 from v2v.config import ModelConfig
 
@@ -43,6 +44,15 @@ def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
     """Count the operations of a traced program on all devices together; a `while` of unknown length counts once."""
     equations = (jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr).eqns
     return sum(_count_equation(equation) for equation in equations)
+
+
+def remove_dead_code(jaxpr: core.ClosedJaxpr) -> core.Jaxpr:
+    """Return a traced program without what its results don't need, as compilers leave it out.
+
+    Rematerialization's second forward pass repeats kernels whose results are kept under a name; nothing takes them then.
+    """
+    program = jaxpr.jaxpr
+    return partial_eval.dce_jaxpr(program, [True] * len(program.outvars))[0]
 
 
 def count_product_bytes(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
