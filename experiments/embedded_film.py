@@ -12,10 +12,10 @@ Stages, each in a folder of its own in the workdir:
   export    the folder that `--model DIR` reads
 Latents have 4x8x8 pixels a cell in place of 4x16x16; the transformer joins 2x2 cells to a token, so a clip still has 48 tokens a stream.
 
-Material: 312 photographs and 785 cut-outs of Debian packages under open licenses (backgrounds of GNOME, MATE, Plasma, Lomiri, UKUI and Sway,
-GCompris' photographs, Tux Paint's stamps); 34 more photographs are held out. Pairs use the 477 cut-outs that show things, named in names.csv; the
-autoencoder sees letters and signs too. Hardware: one CPU core, 0.9 s a step of the autoencoder. The other stages are not trained to their end
-yet: the packaged weights are still those of `embedded_halves`.
+Material: 286 photographs and 423 named cut-outs of Debian packages under open licenses (backgrounds of GNOME, MATE, Plasma and UKUI, GCompris'
+photographs, Tux Paint's stamps), laid out by `tools/film_material.py`, which says where they come from; 27 more photographs are held out. The
+autoencoder saw 312 photographs and 785 cut-outs of the same packages, letters and signs among them. Hardware: one CPU core. The other stages are not
+trained to their end yet: the packaged weights are still those of `embedded_halves`.
 
 The autoencoder, 9,000 steps in 2.6 hours, the learning rate of the first 3,423 of them falling towards step 12,000. PSNR in dB of 9 frames at 64x64
 that no training saw, beside the packaged model's: Big Buck Bunny 26.9 (21.1), vtest.avi 26.3 (19.8), held-out photographs panned 26.0 (24.2), 29.5
