@@ -84,6 +84,7 @@ def sample(model, seed=0, reference=None):
     return np.asarray(model.sample(request).latents)
 
 
+@pytest.mark.slow
 def test_text_to_video_with_an_adapter(folder, clip, tmp_path, capsys):
     """Source, mask and reference go in as tokens; an MP4 of the source's size comes out."""
     words = ["edit", clip, "make it sepia", "--model", folder, "--size", SIZE, "--steps", 1, "--reference"]

@@ -114,6 +114,7 @@ def test_what_cannot_be_uploaded_is_told(release, server, monkeypatch, tmp_path)
     assert main.main(["models", "--private"]) == 2
 
 
+@pytest.mark.slow
 def test_an_editor_is_saved_and_pushed_with_its_adapters(server, tmp_path):
     (tmp_path / "tiny").mkdir()
     editor = EasyV2VEditor(str(tiny_model.write(tmp_path / "tiny")))

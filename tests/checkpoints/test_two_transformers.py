@@ -193,6 +193,7 @@ def test_adapters_for_the_wrong_one(model, tmp_path):
     assert half.with_lora(tmp_path / "e.safetensors", transformer="low").conditions == ("source", "mask", "reference")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_converted_folders_keep_both(shared_folder, tmp_path):
     file = write_adapter(tmp_path / "a.safetensors", embed=True)
     words = ["convert", shared_folder, tmp_path / "fast", "--lora-high", file, "--lora-low", file]

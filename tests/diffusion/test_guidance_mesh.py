@@ -103,6 +103,7 @@ def test_branches_and_tokens_are_split_together(config, sample, alone):
     assert len(exchanges) == 4
 
 
+@pytest.mark.slow
 def test_steps_are_skipped_alike(sample):
     evaluated = np.array([True, False])
     expected, _ = sample({}, evaluated=evaluated)

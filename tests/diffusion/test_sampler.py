@@ -69,7 +69,8 @@ def close(a, b, tolerance=1e-5):
 
 
 @pytest.mark.parametrize(
-    "mode", ["prompt", "prompt+reference", pytest.param("prompt+source", marks=pytest.mark.slow)]
+    "mode",
+    ["prompt", *(pytest.param(f"prompt+{row}", marks=pytest.mark.slow) for row in ("reference", "source"))],
 )
 def test_cached_equals_uncached(sampler, variables, jobs, mode):
     cached = run(sampler, variables, jobs, mode=mode)
@@ -116,6 +117,7 @@ def test_skipping_nothing_changes_nothing_and_ratios_come_out(sampler, variables
         run(sampler, variables, jobs, evaluated=np.ones(2, bool))
 
 
+@pytest.mark.slow
 def test_renoise_is_the_same_in_any_batch_and_on_any_mesh(variables, jobs):
     """Fresh noise is each job's own: alone, beside others, and with the batch over eight devices."""
     levels = ((1000, 1.0), (757, 0.7568), (522, 0.5217))

@@ -155,6 +155,7 @@ def test_a_failed_edit_is_an_error_and_not_a_score(benchmark, tmp_path):
         score(Fake(benchmark, refuse), only(benchmark, "recolour-00"), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_editor_itself(tmp_path):
     """`EasyV2VEditor` around a model that makes exact greys: no seam, codec or resize takes the success away."""
     editor = EasyV2VEditor(FakePretrained())

@@ -63,6 +63,7 @@ def test_definitions(weights, bench):
     assert value == pytest.approx(100 * np.mean(both), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_still_clip_is_perfectly_consistent_and_the_truth_has_no_distance(weights, bench, tmp_path):
     from v2v.video import video as codec
 

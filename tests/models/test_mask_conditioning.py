@@ -34,7 +34,7 @@ def velocity(variables, condition, **inputs):
     return DiT(CFG.dit, condition).apply(variables, noise(4), jnp.full(1, 0.6), text, **inputs)
 
 
-@pytest.mark.parametrize("layout", ["sequence", "add"])
+@pytest.mark.parametrize("layout", ["sequence", pytest.param("add", marks=pytest.mark.slow)])
 def test_each_place_is_another_model_and_reads_the_mask(variables, layout):
     inputs = {"source": noise(5), "reference": noise(6)[:, :1]}
     if layout == "add":

@@ -94,6 +94,7 @@ def test_panels_show_heat_where_attention_is(tmp_path):
     assert cv2.imwrite(str(tmp_path / "a.png"), video[0])
 
 
+@pytest.mark.slow
 def test_a_mask_video_says_when_as_start_and_end_do(tmp_path):
     (tmp_path / "model").mkdir()
     editor, frames = (

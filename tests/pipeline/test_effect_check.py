@@ -109,7 +109,7 @@ def test_large_models_are_tried_small():
     assert small_settings(wan22_ti2v_5b()) == {"frames": 9, "height": SMALL_SIDE, "width": SMALL_SIDE}
 
 
-@pytest.mark.parametrize("factor, code", [(1.0, 0), (0.0, 1)])
+@pytest.mark.parametrize("factor, code", [pytest.param(1.0, 0, marks=pytest.mark.slow), (0.0, 1)])
 def test_the_command(monkeypatch, capsys, factor, code):
     monkeypatch.setattr(
         doctor, "try_model", lambda name, files: check_effects(Formula(sentence=factor), FRAMES)

@@ -38,6 +38,7 @@ def test_phases_are_counted_and_add_up():
     assert two.phases["sample"].tflop == plan.phases["sample"].tflop / 2
 
 
+@pytest.mark.slow
 def test_two_transformers_share_the_steps():
     """26 of Wan2.2-A14B's 40 steps are the high-noise transformer's; each is in the memory of its own phase."""
     assert edit_plan.count_passes(wan22_a14b()) == {"sample": 52, "sample_low": 28}
