@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_synth.language.visible_words import names_something
+from data_synth.operators.shot_cuts import has_cut, measure_mean
 from data_synth.recipes import own_pairs
 from data_synth.recipes.base import DEFAULT_MIN_CHANGE
 from data_synth.recipes.registry import MIN_CHANGES
@@ -34,8 +35,6 @@ MIN_MOTION = 0.25
 # Least and greatest number of words of an instruction of the default mix (the embedded model's).
 WORD_LIMITS = (2, 22)
 WORD_LIMITS_OTHER = (2, 200)
-# A cut: mean |frame - next| above this many grey levels, and above this many times the clip's median. Cuts between dark shots are smaller.
-CUT_LIMITS = ((40.0, 4.0), (20.0, 10.0))
 # Edits before which nothing needs to move.
 _MOVING_EDITS = ("insertion", "physics-camera", "physics-collapse", "physics-float", "physics-action")
 
@@ -93,13 +92,8 @@ def _footage_side(pair: Pair) -> np.ndarray:
     return pair.target if pair.provenance.get("direction") == "from" else pair.source
 
 
-def _mean(levels: np.ndarray) -> float:
-    """Return the mean of uint8 values, by an exact sum."""
-    return sum(cv2.sumElems(levels.reshape(-1, levels.shape[-2] * levels.shape[-1], 1))) / levels.size
-
-
 def _find_darkness(pair: Pair) -> str:
-    luma = _mean(_footage_side(pair))
+    luma = measure_mean(_footage_side(pair))
     return "too dark" if luma < MIN_LUMA else "too bright" if luma > MAX_LUMA else ""
 
 
@@ -110,17 +104,15 @@ def _find_flatness(pair: Pair) -> str:
 def _find_stillness(pair: Pair) -> str:
     # Nothing may move before it is inserted, or before the camera does.
     video = pair.target if pair.edit in _MOVING_EDITS else _footage_side(pair)
-    return "nothing moves" if len(video) > 1 and _mean(cv2.absdiff(video[0], video[-1])) < MIN_MOTION else ""
+    return (
+        "nothing moves"
+        if len(video) > 1 and measure_mean(cv2.absdiff(video[0], video[-1])) < MIN_MOTION
+        else ""
+    )
 
 
 def _find_cut(pair: Pair) -> str:
-    video = _footage_side(pair)
-    if len(video) < 4 or pair.recipe in RENDERED_RECIPES:
-        return ""
-    steps = np.array([_mean(cv2.absdiff(a, b)) for a, b in zip(video[:-1], video[1:], strict=True)])
-    median = float(np.median(steps))
-    is_cut = any(steps.max() > max(least, ratio * median) for least, ratio in CUT_LIMITS)
-    return "cut inside" if is_cut else ""
+    return "cut inside" if pair.recipe not in RENDERED_RECIPES and has_cut(_footage_side(pair)) else ""
 
 
 def _find_broken_target(pair: Pair) -> str:
@@ -132,7 +124,9 @@ def _find_broken_target(pair: Pair) -> str:
         return "target shows nothing"
     if not pair.mask.all():  # nothing moves in a static shot from which the only moving object is removed
         return ""
-    source_motion, target_motion = (_mean(cv2.absdiff(v[0], v[-1])) for v in (pair.source, pair.target))
+    source_motion, target_motion = (
+        measure_mean(cv2.absdiff(v[0], v[-1])) for v in (pair.source, pair.target)
+    )
     is_still = source_motion >= 4 * MIN_MOTION and target_motion < MIN_MOTION
     return "target stands still" if is_still else ""
 

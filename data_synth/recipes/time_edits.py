@@ -13,13 +13,15 @@ import numpy as np
 
 from data_synth import footage
 from data_synth.language import time_edits as language
+from data_synth.operators.shot_cuts import has_cut
 from data_synth.recipes.base import declare_family, join_names, on_clips
 from data_synth.recipes.frame_edits import build_frame_edit_pair
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: all frames that an edit shows are of one shot.
+VERSION = "2"
 # Rates among which slow motion and speed-up draw.
 FACTORS = (2, 3)
 # Probability that a change of speed begins inside the clip.
@@ -87,6 +89,9 @@ def time_pair(name: str, clips: footage.ClipSource, seed: int, T: int, H: int, W
     clip = clips(seed, int(numbers.max()) + 1, H, W)
     if isinstance(clip, Rejected):
         return clip
+    # The gate of all pairs sees the source alone: a faster target runs on behind its end, a slower one shows what it leaves out.
+    if has_cut(clip.video):
+        return Rejected("cut inside")
     return build_frame_edit_pair(
         clip,
         clip.video[timing.source],

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_synth import generate, pictures
+from data_synth import footage, generate, pictures
 from data_synth.generate import PairOptions
 from data_synth.recipes import registry, time_edits
 from data_synth.recipes.sources import Sources
@@ -84,6 +84,21 @@ def test_frames_come_at_the_times_that_are_said(name):
             assert target.min() >= 0 and (np.diff(target[start:]) == -1).all()
         if name != "reverse":
             np.testing.assert_array_equal(source[: start + 1], target[: start + 1])
+
+
+@pytest.mark.parametrize("name", time_edits.EDITS)
+def test_times_are_those_of_one_shot(name):
+    """Also where only the target would show what comes after the cut."""
+    film = np.concatenate([footage_clip(8), 255 - footage_clip(20)])
+    clips = lambda seed, T, H, W: footage.Clip(film[:T], "", {})  # noqa: E731
+    outcomes = [time_edits.time_pair(name, clips, seed, *SIZE) for seed in range(12)]
+    for outcome in outcomes:
+        if isinstance(outcome, Rejected):
+            assert outcome.reason == "cut inside"
+        else:
+            assert outcome.target.mean((1, 2, 3)).max() < 125
+    reads_on = name in ("slow-motion", "speed-up")
+    assert any(isinstance(outcome, Rejected) for outcome in outcomes) == reads_on
 
 
 @pytest.mark.parametrize("kind", ["clips", "pictures"])
