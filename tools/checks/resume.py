@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ def worker(
     if processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"localhost:{port}", processes, process)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which JAX drops from here on, before the loop listens
     from v2v.config import LogConfig, OptimConfig, debug
     from v2v.data import buckets, loader
     from v2v.models import initialization

@@ -10,7 +10,8 @@ The same loop trains the autoencoder, the base and the adapter. What happens bet
 A save comes before the next batch is drawn, so that the saved position follows exactly the batches that the saved state has used. Metrics
 are read once per interval, so that reading rarely stalls the device, and always before a save, so that a state with a non-finite loss is
 never saved; the loss of a finished step is looked at as soon as the loop has waited for that step, so that one that is not finite ends the
-run `STEPS_IN_FLIGHT` steps later at most. SIGTERM is obeyed after the step in work: hooks and the first compilation are given up for it.
+run `STEPS_IN_FLIGHT` steps later at most. SIGTERM is obeyed after the step in work: hooks and the first compilation are given up for it. Several processes
+obey it after the same step, `STEPS_IN_FLIGHT` steps after the one in work.
 """
 
 import functools
@@ -128,7 +129,7 @@ def fit(
     folder = epath.Path(workdir)
     profiler = Profiler(parse_steps(schedule.log.profile), folder / "profile")
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), StopSignal()
+    checkpoints, stop = Checkpoints(folder / CHECKPOINTS_FOLDER), StopSignal(STEPS_IN_FLIGHT)
     attempts, cause, completed = None, "", False
     try:
         if checkpoints.latest() is not None:
@@ -222,6 +223,8 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
                 saving = step % self._schedule.save_every == 0 or step == steps or stopping
                 due_hooks = [hook for hook in self._schedule.hooks if hook.every and step % hook.every == 0]
                 logging_row = step % self._schedule.log.every == 0
+                if saving or due_hooks:
+                    self._stop.settle()
                 if logging_row or saving or due_hooks:
                     row, seconds = self._summarize(step)
                     if self._schedule.learning_rate is not None:
@@ -259,7 +262,7 @@ class Trainer(Generic[HostBatch, DeviceBatch]):
         with self._window.on("step" if is_compiled else "compile"), self._profiler.step(step):
             if is_first:  # which may compile for minutes; later there would be a state to lose
                 state, metrics = run_interruptible(
-                    functools.partial(self._step_fn, state, batch), self._stop.is_requested
+                    lambda: jax.block_until_ready(self._step_fn(state, batch)), self._stop.is_requested
                 )
             else:
                 state, metrics = self._step_fn(state, batch)
