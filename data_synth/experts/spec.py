@@ -9,6 +9,8 @@
                                          # mask: clip -> mask video, white = the object; no recipe of its own: it serves
                                          #       removal, insertion, replacement, grounding and role remove on --clips;
                                          #       `v2v app --mask-expert`: one frame, and in `about` "points": [[x, y]] in pixels
+    follows = true                       # mask: it also follows masks that somebody has painted: frames, `mask` with the painted
+                                         #       ones, and in `about` "keyframes": [0, ...], the numbers of these
                                          # Roles that write have no recipes either; one expert may have several of them,
                                          # role = ["caption", "instruct", "filter"] (answers: answers.py):
                                          # caption: clip -> caption and nouns, where no text file beside it has them
@@ -63,6 +65,7 @@ _TYPES = {
     "license": str,
     "role": str,
     "noun": str,
+    "follows": bool,
     "prompts": list,
     "kind": str,
     "call": str,
@@ -93,6 +96,7 @@ class ExpertSpec:
     kind: str
     roles: tuple[str, ...] = ()
     noun: str = ""
+    follows: bool = False
     prompts: tuple[str, ...] = ()
     call: str = ""
     command: tuple[str, ...] = ()

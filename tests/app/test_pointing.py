@@ -11,7 +11,7 @@ from tests.app.test_server import Service
 from tests.example_clips import write
 from v2v import InputError
 from v2v.app.gesture import read_gesture
-from v2v.cli.mask_expert import ExpertFinder
+from v2v.cli.mask_expert import MaskExpert
 from v2v.video.object_growth import grow_object
 
 ANGLES = np.linspace(0, 2 * np.pi, 60)
@@ -98,7 +98,7 @@ SPEC = 'name = "small-boxes"\nversion = "1"\nlicense = "MIT"\nrole = "mask"\nnou
 def expert(tmp_path):
     (tmp_path / "finder.py").write_text(CALL)
     (tmp_path / "expert.toml").write_text(SPEC)
-    finder = ExpertFinder(load_spec(tmp_path / "expert.toml"))
+    finder = MaskExpert(load_spec(tmp_path / "expert.toml"))
     yield finder
     finder.close()
 
@@ -151,7 +151,7 @@ def test_an_expert_finds_what_is_pointed_at(tmp_path, film, expert):
 def test_an_expert_of_another_role(tmp_path):
     (tmp_path / "expert.toml").write_text(SPEC.replace('"mask"', '"control"'))
     with pytest.raises(InputError, match='--mask-expert .*: expected role = "mask", got "control"'):
-        ExpertFinder(load_spec(tmp_path / "expert.toml"))
+        MaskExpert(load_spec(tmp_path / "expert.toml"))
 
 
 def test_what_is_no_line(tmp_path, film):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2v.cli.model_arguments import DEFAULT_MODEL_HELP, LORA_HELP, add_adapters
-from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
+from v2v.cli.page_options import add_page_arguments, choose_tracker, find_mask_expert, find_speech
 from v2v.cli.serve import add_address, check_port, describe_model, is_local, listen, serve_until_stopped
 from v2v.errors import InputError
 from v2v.runtime import allocator, environment
@@ -133,6 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
                 info=info,
                 transcriber=find_speech(args, editor),
                 finder=finder,
+                tracker=choose_tracker(finder),
             )
             host = args.host if is_local(args.host) or ":" not in args.host else f"[{args.host}]"
             address = f"http://{host}:{listener.getsockname()[1]}/#token={token}"

@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from v2v.app.mask_tasks import MaskTracker
     from v2v.app.speech import Transcriber
-    from v2v.cli.mask_expert import ExpertFinder
+    from v2v.cli.mask_expert import MaskExpert
     from v2v.pipeline.editor import EasyV2VEditor
 
 
@@ -17,7 +18,7 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
         "--mask-expert",
         metavar="FILE.toml",
         help="expert of role mask, as `v2v synth --expert` takes them, such as SAM 2: it finds the thing that is clicked or pointed at on the page "
-        "(default: by its colors)",
+        "and, with follows = true, follows painted masks through the clip (default: by colors and optical flow)",
     )
     speech = parser.add_argument_group(
         "speech", "for browsers that can't write down what is said; without --speech pocketsphinx does it, if it is installed ([speech])"
@@ -57,7 +58,7 @@ def find_speech(args: argparse.Namespace, editor: EasyV2VEditor | None) -> Trans
     return find_transcriber(args.speech, args.speech_model, args.speech_key, sentences)
 
 
-def find_mask_expert(args: argparse.Namespace) -> ExpertFinder | None:
+def find_mask_expert(args: argparse.Namespace) -> MaskExpert | None:
     """Return the expert of --mask-expert; None without one.
 
     Raises:
@@ -66,6 +67,15 @@ def find_mask_expert(args: argparse.Namespace) -> ExpertFinder | None:
     if not args.mask_expert:
         return None
     from data_synth.experts.spec import load_spec
-    from v2v.cli.mask_expert import ExpertFinder
+    from v2v.cli.mask_expert import MaskExpert
 
-    return ExpertFinder(load_spec(args.mask_expert))
+    return MaskExpert(load_spec(args.mask_expert))
+
+
+def choose_tracker(expert: MaskExpert | None) -> MaskTracker:
+    """Return what carries painted masks through a clip: the expert where it can, else optical flow."""
+    if expert is not None and expert.follows:
+        return expert.track
+    from v2v.video.mask_tracking import track_mask
+
+    return track_mask

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from v2v.cli.interruption import raised_signals
 from v2v.cli.model_arguments import add_adapters, add_model, read_transformer_adapters
-from v2v.cli.page_options import add_page_arguments, find_mask_expert, find_speech
+from v2v.cli.page_options import add_page_arguments, choose_tracker, find_mask_expert, find_speech
 from v2v.errors import InputError
 from v2v.runtime import allocator
 
@@ -180,6 +180,7 @@ def run(args: argparse.Namespace) -> dict[str, str]:
             info=describe_model(editor, args.model),
             transcriber=find_speech(args, editor),
             finder=finder,
+            tracker=choose_tracker(finder),
         )
         with listen(args.host, args.port) as listener:
             logger.info("v2v: serving %s at http://%s:%d", args.model, args.host, listener.getsockname()[1])

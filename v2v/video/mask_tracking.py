@@ -99,21 +99,13 @@ def track_mask(
     Raises:
       InputError: no painted frame, one beyond the clip's end, or of another size than the clip's.
     """
-    if not any(np.any(mask) for mask in keyframes.values()):
-        raise InputError("mask: expected a painted place, got none; paint over what is to be edited")
     small = FrameStore()
     size = 0, 0
     for frame in frames:
         size = frame.shape[:2]
         small.append(_reduce(frame))
     count = len(small)
-    for number, mask in keyframes.items():
-        if not 0 <= number < count:
-            raise InputError(f"mask: expected a frame from 0 to {count - 1}, got {number}")
-        if mask.shape != size:
-            raise InputError(
-                f"mask: expected {size[1]}x{size[0]} pixels, got {mask.shape[1]}x{mask.shape[0]} at frame {number}"
-            )
+    check_keyframes(keyframes, count, size)
     height, width = small.shape[1:3]
     scale = max(size) / max(height, width)
     distances = {number: measure_distance(mask, height, width) for number, mask in keyframes.items()}
@@ -139,6 +131,28 @@ def track_mask(
 
     forward = track(range(count))
     return TrackedMask(keyframes, forward, track(range(count - 1, -1, -1)), scale)
+
+
+def check_keyframes(keyframes: Mapping[int, np.ndarray], count: int, size: tuple[int, int]) -> None:
+    """Check painted masks.
+
+    Args:
+      keyframes: uint8 [H, W] by frame number.
+      count: frames of the clip.
+      size: its height and width.
+
+    Raises:
+      InputError: no painted frame, one beyond the clip's end, or of another size than the clip's.
+    """
+    if not any(np.any(mask) for mask in keyframes.values()):
+        raise InputError("mask: expected a painted place, got none; paint over what is to be edited")
+    for number, mask in keyframes.items():
+        if not 0 <= number < count:
+            raise InputError(f"mask: expected a frame from 0 to {count - 1}, got {number}")
+        if mask.shape != size:
+            raise InputError(
+                f"mask: expected {size[1]}x{size[0]} pixels, got {mask.shape[1]}x{mask.shape[0]} at frame {number}"
+            )
 
 
 def measure_distance(mask: np.ndarray, height: int, width: int) -> np.ndarray:
