@@ -105,6 +105,8 @@ def test_the_images(file):
     declared = set(re.findall(r'"(\w+)": [A-Z]+,', (ROOT / "setup.py").read_text()))
     assert set(extras[1].split(",")) <= declared
     assert 'ENTRYPOINT ["v2v"]' in text and "COPY . ." in text
+    # Kubernetes' runAsNonRoot takes no names.
+    assert all(user.isdigit() for user in re.findall(r"^USER (.+)$", text, re.M))
     command = json.loads(text.rpartition("\nCMD ")[2])
     if command != ["--help"]:
         accepted(command)

@@ -8,6 +8,8 @@ ARG CUDA=cuda12
 ARG EXTRAS=train
 WORKDIR /src
 COPY . .
+# setup.py says which versions fit.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir "jax[${CUDA}]" ".[${EXTRAS}]" \
     && v2v --version \
     && rm -rf /src

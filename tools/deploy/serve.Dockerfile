@@ -9,6 +9,8 @@ ARG JAX=jax
 ARG EXTRAS=serve,postgres,subject,text
 WORKDIR /src
 COPY . .
+# setup.py says which versions fit.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir "${JAX}" ".[${EXTRAS}]" \
     && v2v --version \
     && rm -rf /src \
@@ -18,7 +20,8 @@ RUN pip install --no-cache-dir "${JAX}" ".[${EXTRAS}]" \
 # Compiled programs and models that were fetched outlive the container in a volume, and so do the jobs.
 ENV V2V_CACHE=/cache/v2v HF_HOME=/cache/huggingface
 VOLUME ["/jobs", "/cache"]
-USER v2v
+# v2v by its number, by which Kubernetes sees that it isn't root.
+USER 10001
 WORKDIR /jobs
 EXPOSE 8080
 # Loading a large model takes minutes; requests are answered after that. A container of --role worker answers none: --no-healthcheck.

@@ -6,6 +6,8 @@ FROM python:3.12-slim-bookworm
 ARG EXTRAS=train,gcs
 WORKDIR /src
 COPY . .
+# setup.py says which versions fit.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir "jax[tpu]" ".[${EXTRAS}]" \
     && v2v --version \
     && rm -rf /src
