@@ -1,6 +1,7 @@
 """The queue: a job has one worker at a time, none is lost when a worker ends without a word, and owners see their own."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -195,3 +196,16 @@ def test_a_database_that_is_deleted_while_it_is_open(store, tmp_path):
         path.write_bytes(b"")
     aside.replace(path)
     assert store.find(stored.id) is not None
+
+
+def test_servers_that_start_at_the_same_moment(tmp_path):
+    for attempt in range(5):
+        start = threading.Barrier(6)
+
+        def open_store(_, attempt=attempt, start=start):
+            start.wait()
+            return JobStore(f"sqlite:///{tmp_path / f'{attempt}.db'}")
+
+        with ThreadPoolExecutor(6) as executor:
+            for store in executor.map(open_store, range(6)):
+                store.close()

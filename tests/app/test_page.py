@@ -155,11 +155,16 @@ def test_paint_follow_edit_compare_download(page, tmp_path):
     page.locator("#more summary").click()
     page.fill("#seed", "3")
     page.fill("#steps", "4")
+    page.locator("#playhead").press("End")
     page.locator("#prompt").press("Control+Enter")
     expect(page.locator("#running")).to_be_visible()
     expect(page.locator("#done")).to_be_visible()
     expect(page.locator("#viewer")).to_have_attribute("data-view", "wipe")
     expect(page.locator("#result")).to_be_visible()
+    expect(page.locator("#clock")).to_have_text("0.00 s, frame 0")  # not where nothing was edited
+    for view in ("result", "difference", "wipe"):  # choosing one moves nothing
+        page.locator(f"[data-view={view}]").click()
+        assert page.locator("#tools").bounding_box()["height"] < 60
     page.locator("#wipe").fill("20")
     assert (
         page.evaluate("getComputedStyle(document.getElementById('screen')).getPropertyValue('--wipe')")
@@ -259,6 +264,12 @@ def test_keyboard_alone_and_a_phone(page):
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
     assert painted(page) < 0.002
+    # A long word, as a file's name is one, is broken.
+    for id in ("notes", "plan", "error", "banner"):
+        page.evaluate(
+            f"document.getElementById('{id}').textContent = 'x'.repeat(200); for (let e = document.getElementById('{id}'); e; e = e.parentElement) e.hidden = false"
+        )
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.click("#help")
     expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")

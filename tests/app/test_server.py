@@ -2,11 +2,13 @@
 
 import functools
 import http.server
+import io
 import json
 import tempfile
 import threading
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -303,6 +305,21 @@ def test_an_edit_that_fails_says_why_and_the_next_is_done(service, clip):
     good = service.send(clip).json()["id"]
     service.work()
     assert service.tell(good)["status"] == "completed"
+
+
+def test_notes_name_no_folder_of_the_server(service, clip):
+    tagged = io.BytesIO()
+    with av.open(io.BytesIO(clip)) as source, av.open(tagged, "w", format="matroska") as target:
+        target.metadata["weather"] = "fair"  # which MP4 has no place for
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    id = service.send(tagged.getvalue()).json()["id"]
+    service.work()
+    assert any(note.startswith("output.mp4: can't keep") for note in service.tell(id)["notes"])
+    assert str(service.files.root) not in json.dumps(service.tell(id))
 
 
 def test_cancel_while_it_runs_and_stop(service, clip):

@@ -225,11 +225,11 @@ class Worker:
                 self._store.release(job.id, self.name)
             return
         except InputError as error:
-            error_text = self._hide_paths(str(error))
+            error_text = self._hide_paths(str(error), job)
         except Exception as error:  # whatever an edit raises, the worker goes on with the next
             logger.exception("%s failed", job.id)
             error_text = f"{type(error).__name__}: the edit failed; the server's log says where"
-        ended = self._end(job, error_text, notes, report)
+        ended = self._end(job, error_text, [self._hide_paths(note, job) for note in notes], report)
         if ended is None:
             self._discard(job)
         elif ended.webhook:
@@ -281,9 +281,11 @@ class Worker:
             ended.set()
             thread.join()
 
-    def _hide_paths(self, text: str) -> str:
-        """Return a message without the server's folders."""
-        return " ".join(text.replace(f"{self._files.root}{os.sep}", "").split())
+    def _hide_paths(self, text: str, job: Job) -> str:
+        """Return a message or note without the server's folders."""
+        for folder in (self._files.folder(job.id), self._files.root):
+            text = text.replace(f"{folder}{os.sep}", "")
+        return " ".join(text.split())
 
 
 def _first_line(error: Exception) -> str:

@@ -31,7 +31,10 @@ def open_database(address: str, tables: sa.MetaData, place: str) -> sa.Engine:
             sqlalchemy.event.listen(engine, "connect", _configure_sqlite)
         try:
             tables.create_all(engine)
-        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
+        except sqlalchemy.exc.DatabaseError as error:
+            # SQLite's only; of others it says that nothing answers.
+            if isinstance(error, sqlalchemy.exc.OperationalError) and engine.dialect.name != "sqlite":
+                raise
             tables.create_all(engine)  # another process made them at the same moment
         if engine.dialect.name == "sqlite" and (file := _find_file(engine)) is not None:
             _watch_file(engine, file)
@@ -77,5 +80,6 @@ def _watch_file(engine: sa.Engine, file: Path) -> None:
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
     """Let readers and a writer work at the same time, writers wait for each other, and a commit reach the disk."""
-    for pragma in ("journal_mode=WAL", "busy_timeout=30000", "synchronous=FULL"):
+    # The patience first: changing the journal's mode waits for others too.
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")

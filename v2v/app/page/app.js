@@ -407,6 +407,8 @@ async function showResult(job) {
   $("views").hidden = false;
   setTool("look");
   setView("wipe");
+  const { start, end } = timeline.values;
+  if (player.frame < start || player.frame >= end) player.show(start); // a frame that the edit has changed
   const name = `${state.name}-${job.prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40).replace(/^-|-$/g, "")}`;
   URL.revokeObjectURL($("download").href);
   $("download").href = URL.createObjectURL(blob);
