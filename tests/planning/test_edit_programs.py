@@ -6,14 +6,17 @@ installs both); tools/checks/compile_edit.py compiles too.
 
 import dataclasses
 import importlib.util
+from typing import Any
 
 import jax
 import pytest
 
+from v2v.checkpoints import parameter_store
 from v2v.config import ConditionConfig, debug, wan22_ti2v_5b
 from v2v.errors import InputError
+from v2v.pipeline.model_programs import build_programs
 from v2v.planning import chips, edit_programs, gpus
-from v2v.runtime import sharding
+from v2v.runtime import compiler_options, sharding
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
@@ -81,3 +84,26 @@ def test_gpus_that_are_unknown_or_cannot_be_compiled_for_are_refused(monkeypatch
     monkeypatch.setattr(gpus, "has_cuda_plugin", lambda: False)
     with pytest.raises(InputError, match="jax-cuda12-plugin"):
         gpus.absent_gpus("h100", 8)
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_the_autoencoders_options_reach_the_compiler(monkeypatch):
+    """libtpu knows those in use, and refuses another."""
+    devices = chips.resolve_topology("v5e:1x1")[1]
+    mesh, config = sharding.make_mesh(devices=devices), debug()
+    used = compiler_options.CONVOLUTIONS
+    assert compiler_options.supported_options(used, devices) == (used, ())
+    monkeypatch.setattr(compiler_options, "CONVOLUTIONS", {"xla_nonsense": "1"})
+    # Statistics of its own: programs of equal configurations are shared.
+    vae = dataclasses.replace(config.vae, mean=(0.5,) * config.vae.z_dim)
+    config = dataclasses.replace(config, vae=vae)
+    z = jax.ShapeDtypeStruct(
+        (1, *vae.latent_shape(1, 32, 32)), "float32", sharding=sharding.replicated_sharding(mesh)
+    )
+    params = parameter_store.abstract_parameters("vae", config, mesh)
+    with jax.set_mesh(mesh):
+        programs: Any = build_programs(config)
+        decode = programs.decode.lower(params, z)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_nonsense"):
+            decode.compile()

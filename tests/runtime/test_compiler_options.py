@@ -26,6 +26,11 @@ def test_options_fit_chip_mesh_and_memory():
     assert options.training_options(devices("cpu", 8, "cpu"), uses_host=True) == {}
 
 
+def test_options_of_the_autoencoder():
+    assert options.autoencoder_options("tpu") == options.CONVOLUTIONS
+    assert options.autoencoder_options("gpu") == options.autoencoder_options("cpu") == {}
+
+
 def test_what_the_compiler_does_not_know_is_left_out():
     options_of_cpus = {"xla_cpu_enable_fast_math": False}
     assert options.supported_options(options_of_cpus, jax.devices()) == (options_of_cpus, ())

@@ -5,8 +5,16 @@
 Processor time, user and system, of this process: it hardly depends on what else the machine does, unlike the time on the clock. Needs the
 extra [plan], no weights. Run it in two checkouts to compare them.
 
-The compiler's time grows with the number of large convolutions that it sees, about five seconds each: those of the 5B model's decoder were 80
-as long as the first chunk of a video was decoded by code of its own and every block by itself; 20 are left.
+The compiler's time grows with the number of large convolutions that it sees: those of the 5B model's decoder were 80 as long as the first chunk of a
+video was decoded by code of its own and every block by itself; 20 are left. For each the compiler (libtpu 0.0.52) searches for the best way to compute
+it, alone up to half a minute, unless it may end at one that is good enough (runtime/compiler_options.py). Processor seconds on a machine busy with
+other work, where each figure is above that of a quiet one, and the compiler's estimate of a convolution's cycles:
+                                            whole search                97 %                    90 %
+    3x3x3, 1024 to 1024, 30x52              26 s, 736,000               3.4 s, 753,304          1.9 s, 821,000
+    3x3, 1024 to 1024, 2 frames 60x104      33 s, 1,959,039             5.1 s, 2,009,239        5.8 s, 2,183,036
+    decoder, 81x480x832                     226 s                       174 s
+Of those 174 s half is in generating code, which grows with the bundles of each fusion, 55 s still in the search: a convolution fused with what
+follows it may miss the target however it is computed. Convolutions behind enlargements cost the same in bfloat16.
 """
 
 import argparse
@@ -69,9 +77,9 @@ def lower(config: ModelConfig, topology: str, encodes: bool, tiles: tuple[int, .
     mesh = sharding.make_mesh(devices=chips.resolve_topology(topology)[1])
     place = sharding.replicated_sharding(mesh)
     params = parameter_store.abstract_parameters("vae", config, mesh)
-    programs: Any = model_programs.build_programs(config)
     size = (config.frames, config.height, config.width)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh):  # which also chooses the compiler's options
+        programs: Any = model_programs.build_programs(config)
         if encodes:
             return programs.encode.lower(
                 params, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8, sharding=place)

@@ -16,6 +16,8 @@ from v2v.diffusion.sampler import Sampler
 from v2v.models import autoencoder_streaming, autoencoder_tiling
 from v2v.models.autoencoder import VAE
 from v2v.models.text_encoder import TextEncoder
+from v2v.runtime import compiler_options
+from v2v.runtime.platform import target_platform
 from v2v.video.pixels import denormalize_pixels, normalize_pixels
 
 # From this many pixels per call on, the autoencoder works on one latent frame at a time, in memory that does not grow with length.
@@ -64,27 +66,33 @@ class ProgramBuilder(Protocol):
 
 
 def build_programs(cfg: ModelConfig, streams: bool = False, /) -> ModelPrograms:
-    """Return the functions of a configuration; the same for equal configurations.
+    """Return the functions of a configuration; the same for equal configurations on the same platform.
+
+    Call it in the mesh that they are compiled for (`jax.set_mesh`) where its devices are not this process's.
 
     Args:
       cfg: the configuration.
       streams: whether the kernels of the transformer's blocks are in the host's memory.
     """
-    return ModelPrograms(*_build_codec(cfg.vae), _build_text_encoder(cfg.text), _build_sampler(cfg, streams))
+    return ModelPrograms(
+        *_build_codec(cfg.vae, target_platform()), _build_text_encoder(cfg.text), _build_sampler(cfg, streams)
+    )
 
 
 @functools.lru_cache(maxsize=4)
-def _build_codec(cfg: VAEConfig) -> tuple[Program, DecodeProgram]:
+def _build_codec(cfg: VAEConfig, platform: str) -> tuple[Program, DecodeProgram]:
+    """Return `encode` and `decode`, with the compiler's options for the platform that they are compiled for."""
     vae = VAE(cfg)
+    options = compiler_options.autoencoder_options(platform)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=options)
     def encode(params, video):
         video = normalize_pixels(video)
         if video.size // 3 >= STREAMING_PIXELS:
             return autoencoder_streaming.encode_in_chunks(vae, params, video)
         return vae.apply({"params": params}, video, method="encode")
 
-    @functools.partial(jax.jit, static_argnames="tiles")
+    @functools.partial(jax.jit, static_argnames="tiles", compiler_options=options)
     def decode(params, z, tiles=(1, 1)):
         if tiles != (1, 1):
             return denormalize_pixels(autoencoder_tiling.decode_in_tiles(vae, params, z, tiles))

@@ -1,6 +1,6 @@
-"""Options of the compiler for training steps, by the kind of device: part of each program, not of the environment.
+"""Options of the compiler, by the kind of device: part of each program, not of the environment.
 
-They let a step send weights and gradients while it computes. All were published with training recipes for these chips (MaxText's library of flags,
+Those of training steps let a step send weights and gradients while it computes. All were published with training recipes for these chips (MaxText's library of flags,
 tpu-recipes); none was measured by us. Nothing that one recipe sets for every chip is here: collectives on the sparse cores, a gain on newer chips, hang a
 v5p. An option that the installed compiler doesn't know is left out, and told.
 
@@ -10,6 +10,9 @@ v5p. An option that the installed compiler doesn't know is left out, and told.
     the host's memory    copies scheduled over longer stretches
 
 On GPUs copies from the host are not pipelined by the compiler, which has changed losses (openxla/xla 45393).
+
+For TPUs the autoencoder's programs have an option too: the compiler searches for the best way to compute each large convolution for up to half a minute.
+The search ends at one that takes little more by the compiler's own estimate (tools/bench/compile_time.py has figures).
 """
 
 import functools
@@ -17,6 +20,8 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
+
+from v2v.runtime.platform import local_platform
 
 CompilerOptions = dict[str, str | bool]
 # Of programs on several chips of a slice.
@@ -45,6 +50,21 @@ BY_KIND: Mapping[str, Mapping[str, str]] = {
 KINDS = {"TPU v5": "TPU v5p"}
 # In Python's types, which this compiler expects; that for TPUs takes words.
 GPU_HOST = {"xla_gpu_enable_pipelined_host_offloading": False}
+# Of programs of large convolutions: the search ends at this share of the speed that the compiler thinks possible.
+CONVOLUTIONS = {"xla_jf_convolution_performance_target": "0.97"}
+
+
+def autoencoder_options(platform: str) -> CompilerOptions:
+    """Return the options for the autoencoder's programs: on this process's TPUs those that their compiler knows.
+
+    Args:
+      platform: that code is compiled for (`platform.target_platform`).
+    """
+    if platform != "tpu":
+        return {}
+    if local_platform() != "tpu":  # compiled for TPUs that are not there
+        return dict(CONVOLUTIONS)
+    return supported_options(CONVOLUTIONS, jax.local_devices())[0]
 
 
 def training_options(devices: Sequence[jax.Device], uses_host: bool = False) -> CompilerOptions:
