@@ -16,6 +16,7 @@ from v2v.cli.model_arguments import LORA_HELP, add_adapters, add_model, add_weig
 from v2v.config import (
     LoraDtype,
     LoraStyle,
+    PhaseKind,
     ProgramKind,
 )
 from v2v.errors import suggest
@@ -269,10 +270,11 @@ def _add_plan_options(plan: argparse.ArgumentParser) -> None:
     )
     plan.add_argument(
         "--what",
-        choices=(*get_args(ProgramKind), "edit"),
+        choices=(*get_args(ProgramKind), *get_args(PhaseKind)),
         default="train",
         help="train: a training step; sample: the sampler of an edit, with its cost per step relative to text-to-video; edit: memory and seconds of "
-        "all phases of an edit, estimated without compiling (default: train)",
+        "all phases of an edit, estimated without compiling; encode: the programs of v2v encode, hours and size; preview: the edit of one that a training "
+        "run makes beside what it holds (default: train)",
     )
     add_weights_dtype(plan)
     plan.add_argument(

@@ -6,16 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from v2v.checkpoints import hub
 from v2v.checkpoints.known_models import find_configuration
 from v2v.checkpoints.model_folder import read_model_folder
 from v2v.cli.memory_preset import resolve_memory
 from v2v.cli.train import load_experiment
-from v2v.config import ModelConfig, ProgramKind, WeightsDtype
+from v2v.config import ModelConfig, PhaseKind, ProgramKind, WeightsDtype
 from v2v.errors import InputError
-from v2v.planning import edit_plan, report
+from v2v.planning import edit_plan, encode_plan, preview_plan, report
 from v2v.planning.chips import parse_topology
 from v2v.planning.report import Plan, TrialReport
 from v2v.train.fine_tuning import with_published_sizes
@@ -33,7 +33,7 @@ class PlanRequest:
       model: a published model in place of the experiment's (`_plan_model`), a folder or ORG/NAME on the hub; "" for the experiment's own.
       overrides: words such as --edit.steps 100 that set its fields.
       topology: "v6e:2x4" and so on.
-      program: a training step, the sampler, or a whole edit.
+      program: a training step, the sampler, a whole edit, the encoding of latents, or a preview during training.
       utilisation: the assumed share of the peak rate, 0 to 1.
       search: whether to try more economical settings when the requested one does not fit.
       json: whether to return JSON values instead of text.
@@ -43,7 +43,7 @@ class PlanRequest:
     experiment: str
     overrides: Sequence[str]
     topology: str
-    program: ProgramKind | Literal["edit"] = "train"
+    program: ProgramKind | PhaseKind = "train"
     utilisation: float = 0.4
     search: bool = True
     json: bool = False
@@ -85,7 +85,7 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
                 "plan: --weights-dtype is for a frozen base, but --trains is full; leave one out"
             )
         config = dataclasses.replace(config, trains="lora", weights_dtype=request.weights_dtype)
-    if request.program == "train":
+    if request.program in ("train", "preview"):
         config = resolve_memory(config, request.overrides, parse_topology(request.topology).chips)
     if request.program == "edit":
         # Without axes of its own, the clip's mesh is chosen.
@@ -94,6 +94,12 @@ def run_plan(request: PlanRequest) -> dict[str, Any]:
             config.model, request.topology, config.name, mesh, config.weights_dtype, request.utilisation
         )
         return edit.to_json() if request.json else {"output": edit.describe()}
+    if request.program == "encode":
+        encoding = encode_plan.plan_encoding(config.model, request.topology, config.name, request.utilisation)
+        return encoding.to_json() if request.json else {"output": encoding.describe()}
+    if request.program == "preview":
+        preview = preview_plan.plan_preview(config, request.topology, request.utilisation)
+        return preview.to_json() if request.json else {"output": preview.describe()}
     setting = report.build_setting(config, request.program)
     plan = report.build_plan(setting, request.topology, config.name, request.utilisation, request.search)
     return plan.to_json() if request.json else {"output": format_plan(plan)}
@@ -108,7 +114,7 @@ def _plan_model(
     name: str,
     experiment_model: ModelConfig,
     request_model: ModelConfig,
-    program: ProgramKind | Literal["edit"],
+    program: ProgramKind | PhaseKind,
 ) -> ModelConfig:
     """Return the model that is planned in place of an experiment's.
 
@@ -125,7 +131,7 @@ def _plan_model(
     if published is None:
         with hub.open_for_examination(name) as examined:
             published = read_model_folder(examined.folder).config
-    if program == "train":
+    if program in ("train", "encode", "preview"):
         return with_published_sizes(request_model, published)
     return _with_changes(published, experiment_model, request_model)
 

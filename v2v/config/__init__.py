@@ -26,6 +26,7 @@ from v2v.config.choices import (
     LoraDtype,
     LoraStyle,
     MemoryName,
+    PhaseKind,
     ProgramKind,
     ScheduleName,
     SolverName,
@@ -57,7 +58,7 @@ from v2v.config.run import DataConfig, LogConfig, MeshConfig, MixtureChange, Opt
 
 __all__ = [
     "ConditionConfig", "DataConfig", "Detail", "DetailConfig", "DiTConfig", "FlowConfig", "Guide", "LORA_TARGETS", "LoRAConfig",
-    "LogConfig", "LoraDtype", "LoraStyle", "MemoryName", "MeshConfig", "MixtureChange", "ModelConfig", "OptimConfig", "ProgramKind",
+    "LogConfig", "LoraDtype", "LoraStyle", "MemoryName", "MeshConfig", "MixtureChange", "ModelConfig", "OptimConfig", "PhaseKind", "ProgramKind",
     "REMAT_PRESETS", "REMAT_TENSORS", "RematPlace", "SamplingConfig", "ScheduleName", "SolverName", "TextConfig", "TransformerName",
     "VAEConfig", "WAN21_MEAN", "WAN21_STD", "WAN22_MEAN", "WAN22_STD", "WeightsDtype", "check_levels", "debug", "embedded", "part_kind",
     "remat_places", "transformer_part", "wan21_t2v_14b", "wan21_t2v_1_3b", "wan21_vae", "wan22_a14b", "wan22_ti2v_5b",

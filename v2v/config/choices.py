@@ -24,8 +24,9 @@ Guide = Literal[
 # Tensor names and data type of LoRA files, `--format` and `--dtype` of `v2v convert`.
 LoraStyle = Literal["original", "diffusers"]
 LoraDtype = Literal["bfloat16", "float16", "float32"]
-# What `v2v plan` plans, `--what`.
+# What `v2v plan` plans, `--what`: one program that is searched for, or phases.
 ProgramKind = Literal["train", "sample"]
+PhaseKind = Literal["edit", "encode", "preview"]
 
 # The transformers of a model of two, each for a range of noise levels: `--lora-high`, `--lora-low`.
 TransformerName = Literal["high", "low"]

@@ -178,6 +178,7 @@ def plan_edit(
     mesh: MeshConfig | None = None,
     weights_dtype: WeightsDtype | None = None,
     utilisation: float = 0.4,
+    reserved_bytes: int = 0,
 ) -> EditPlan:
     """Plan the edit of one window on devices that need not be there.
 
@@ -188,6 +189,7 @@ def plan_edit(
       mesh: the axes over which the clip is split; None for those that fit and send least.
       weights_dtype: type that weights are stored in; None for the model's own.
       utilisation: share of the peak rate that the transformer reaches.
+      reserved_bytes: memory of each device that something else holds, such as a training run.
 
     Raises:
       InputError: an unknown topology, or a mesh of another number of devices.
@@ -200,7 +202,8 @@ def plan_edit(
     def plan_memory(axes: Mapping[str, int]) -> MemoryPlan:
         sizes = parameter_store.part_bytes(config, sharding.abstract_mesh(axes), weights_dtype)
         split = axes.get("fsdp", 1) * axes["seq"] * axes["tensor"]
-        device = DeviceMemory(int(place.chip.hbm), host_memory.UNLIMITED, place.chip.platform)
+        free = int(place.chip.hbm) - reserved_bytes
+        device = DeviceMemory(free, host_memory.UNLIMITED, place.chip.platform)
         is_alone = split * axes["data"] == 1
         streamed = parameter_store.streamed_bytes(config, weights_dtype) if split == 1 else None
         return memory_plan.plan_edit(

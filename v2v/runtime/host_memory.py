@@ -37,6 +37,13 @@ def local_memory() -> DeviceMemory:
     return DeviceMemory(device_bytes(), free_host_bytes(), platform.local_platform())
 
 
+def remaining_memory() -> DeviceMemory:
+    """Return the memory of this process's first device that nothing holds yet, such as weights of a training run."""
+    whole, stats = local_memory(), jax.local_devices()[0].memory_stats() or {}
+    used_bytes = stats.get("bytes_in_use", 0)
+    return DeviceMemory(max(0, whole.device_bytes - used_bytes), whole.host_bytes, whole.platform)
+
+
 def device_bytes(device: jax.Device | None = None) -> int:
     """Return the memory that programs may use on a device, or that of the machine where the device reports none, in bytes.
 

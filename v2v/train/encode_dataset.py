@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 from tqdm import tqdm
 
 from v2v.checkpoints import wan
@@ -44,6 +45,38 @@ SHARD = 64
 SENTENCES = 4096
 
 
+def clips_mesh(devices: Sequence[jax.Device]) -> Mesh:
+    """Return the mesh of devices that encode a clip each."""
+    return Mesh(np.asarray(devices), ("clips",))
+
+
+def build_clip_encoder(model: ModelConfig, mesh: Mesh) -> Callable[[Parameters, ArrayLike], jax.Array]:
+    """Return the program (weights of the autoencoder's encoder, uint8 clips [devices, T, H, W, 3]) to latents."""
+    rows = PartitionSpec("clips")
+
+    def encode(params: Parameters, clips: jax.Array) -> jax.Array:
+        return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
+
+    return jax.jit(
+        jax.shard_map(encode, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False)
+    )
+
+
+def build_sentence_encoder(model: ModelConfig) -> Callable[[Parameters, ArrayLike, ArrayLike], jax.Array]:
+    """Return the program (weights of the text encoder, token numbers [b, n], lengths [b]) to embeddings."""
+
+    @jax.jit
+    def embed(params: Parameters, ids: jax.Array, lengths: jax.Array) -> jax.Array:
+        return cast(jax.Array, TextEncoder(model.text).apply({"params": params}, ids, lengths))
+
+    return embed
+
+
+def encoder_weights(vae: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights that encode: the decoder, three quarters of all, isn't needed."""
+    return {name: part for name, part in vae.items() if name in ("encoder", "quant_conv")}
+
+
 class Encoders:
     """The frozen encoders of a published model, on all devices of this process; each is loaded when it is first needed.
 
@@ -56,27 +89,12 @@ class Encoders:
     def __init__(self, model: ModelConfig, model_folder: ModelFolder, tokenizer: Tokenizer):
         self._model, self._folder, self._tokenizer = model, model_folder, tokenizer
         # Not the axes of training, over which the autoencoder would divide a clip.
-        self._mesh = Mesh(np.asarray(jax.local_devices()), ("clips",))
+        self._mesh = clips_mesh(jax.local_devices())
         self._vae: Parameters | None = None
         self._text: Parameters | None = None
         self._embeddings: dict[str, np.ndarray] = {}
         self._ahead: set[str] = set()
-        rows = PartitionSpec("clips")
-
-        def encode(params: Parameters, clips: jax.Array) -> jax.Array:
-            return autoencoder_streaming.encode_in_chunks(VAE(model.vae), params, normalize_pixels(clips))
-
-        self._encode = jax.jit(
-            jax.shard_map(
-                encode, mesh=self._mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False
-            )
-        )
-
-        @jax.jit
-        def embed(params: Parameters, ids: jax.Array, lengths: jax.Array) -> jax.Array:
-            return cast(jax.Array, TextEncoder(model.text).apply({"params": params}, ids, lengths))
-
-        self._embed = embed
+        self._encode, self._embed = build_clip_encoder(model, self._mesh), build_sentence_encoder(model)
 
     @property
     def batch(self) -> int:
@@ -88,8 +106,7 @@ class Encoders:
         if self._vae is None:
             replicated = NamedSharding(self._mesh, PartitionSpec())
             tree = wan.load_part("vae", self._folder.parts["vae"], self._model, place=lambda path: replicated)
-            # The decoder, three quarters of the weights, isn't needed.
-            self._vae = {name: part for name, part in tree.items() if name in ("encoder", "quant_conv")}
+            self._vae = encoder_weights(tree)
         return np.asarray(self._encode(self._vae, clips))
 
     def embed(self, sentences: list[str]) -> list[np.ndarray]:

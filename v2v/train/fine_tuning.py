@@ -41,7 +41,7 @@ from v2v.models.quantized import RoundingError
 from v2v.models.text_encoder import Tokenizer
 from v2v.pipeline import pretrained, pretrained_model
 from v2v.pipeline.editor import EasyV2VEditor
-from v2v.runtime import sharding
+from v2v.runtime import host_memory, sharding
 from v2v.train import callbacks, loop, objectives, offload_check
 from v2v.train.config import Experiment
 from v2v.train.dataset_plan import DatasetPlan, check_room, plan_datasets
@@ -301,12 +301,19 @@ def _build_previews(
 ) -> callbacks.Previews:
     """Return the hook that edits some pairs with the adapter of a step; the model is read again for it."""
     store = parameter_store.store_from_folder(published, cfg.model, weights_dtype=cfg.weights_dtype)
-    model = pretrained_model.Pretrained(cfg.model, tokenizer, store)
-    model.any_aspect = True
     settings = callbacks.preview_settings(cfg.log)
 
+    @functools.cache
+    def build_model() -> pretrained_model.Pretrained:
+        """Return the model, planned for the memory that training leaves: at the first preview its state is there."""
+        model = pretrained_model.Pretrained(
+            cfg.model, tokenizer, store, device=host_memory.remaining_memory()
+        )
+        model.any_aspect = True
+        return model
+
     def build_editor(adapter: Parameters, size: Size | None) -> EasyV2VEditor:
-        complete = to_host(finish_adapter(adapter, dit))
+        complete, model = to_host(finish_adapter(adapter, dit)), build_model()
         return EasyV2VEditor((model.with_size(*size) if size else model).with_lora(complete))
 
     if cfg.log.previews:
