@@ -8,6 +8,7 @@ workers and processes find it.
 `pytest -q` runs a worker a core, up to four, each on cores of its own; one file alone, or -n 0, runs in one process.
 """
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -18,6 +19,9 @@ import pytest
 
 from v2v.runtime import compilation_cache
 
+# A process that has imported everything holds millions of objects: Python's thresholds would have it look through them every few moments,
+# a quarter of the time that collecting the tests takes.
+gc.set_threshold(100_000, 50, 100)
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # No test reaches the internet; tests/loopback_hub.py is the hub of those that need one.
 os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -82,6 +86,11 @@ def pytest_collection_modifyitems(items) -> None:
         return next((i for i, name in enumerate(LONGEST) if str(item.path).endswith(name)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: no collection needs to look at it."""
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers(config) -> int:

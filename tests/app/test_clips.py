@@ -393,6 +393,7 @@ def test_the_command_line_says_what_the_job_does(settings, files, words):
         assert _settings(args) == EditSettings.of(**asked)
 
 
+@pytest.mark.slow
 def test_a_job_chooses_its_model_and_adapter(tmp_path, clip):
     info = PageInfo(
         "fake",

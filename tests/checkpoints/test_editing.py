@@ -104,6 +104,7 @@ def test_an_adapter_in_the_folder(folder, tmp_path):
     assert pretrained.load_pretrained(str(unsplit)).conditions == ("source", "mask", "reference")
 
 
+@pytest.mark.slow
 def test_channel_conditioned(wide, clip, tmp_path, capsys):
     assert v2v("edit", clip, "make it sepia", "--model", wide, "--size", SIZE, "--steps", 1, "-o", tmp_path / "b.mp4") == 0  # fmt: skip
     assert read(tmp_path / "b.mp4").frames.shape == (5, 40, 48, 3)
@@ -294,9 +295,10 @@ def load_frozen(folder, weights_dtype):
     return fine_tuning._load_transformer(dataclasses.replace(experiment, model=model), published)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights_dtype",
-    [pytest.param("int8", marks=pytest.mark.slow), pytest.param("fp8", marks=pytest.mark.slow), "nf4"],
+    ["int8", "fp8", "nf4"],
 )
 def test_weights_in_few_bits_from_every_kind_of_folder(weights_dtype, folder, editing, tmp_path, capsys):
     """Read in few bits, converted to them, and read so from a converted folder: the same weights, near those of the model."""

@@ -521,6 +521,7 @@ def test_the_registry(capsys):
     assert all(hub_client.parse_hub_name(name) for name in names if name != "embedded")
 
 
+@pytest.mark.slow
 def test_the_variables_of_the_hub(folders, tmp_path):
     """HF_ENDPOINT, HF_HOME and HF_TOKEN reach a process as they are set for it."""
     with LoopbackHub(folders) as server:

@@ -220,6 +220,7 @@ def test_rows_with_other_references_are_other_pairs(tmp_path):
     assert reasons_of(rows) == {5: "repeated row: the same as line 3"} and len(rows) == 4
 
 
+@pytest.mark.slow
 def test_a_large_table_takes_little_memory(tmp_path):
     lines = [
         f"original/{i}.mp4,edited/{i}.mp4,turn the small brown dog number {i} into a fox" for i in range(2000)

@@ -239,6 +239,7 @@ def test_an_expert_that_hangs_is_not_waited_for_clip_by_clip():
     assert Hanging.batch_sizes == [6, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_stops_the_build_and_is_asked_again(tmp_path, monkeypatch):
     """A number of failures in a row is enough; when it is back the same command makes what it would have made."""
     (tmp_path / "down.py").write_text(

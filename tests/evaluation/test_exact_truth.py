@@ -105,6 +105,7 @@ def test_doing_nothing_scores_0_and_the_truth_scores_1(benchmark, tmp_path):
     assert truth.success.low > 0.8 and truth.mask_gain.mean == 0
 
 
+@pytest.mark.slow
 def test_half_an_edit_in_the_wrong_half_of_pairs(benchmark, tmp_path):
     """Succeeds on what it edits, fails on the rest."""
 
@@ -178,6 +179,7 @@ def test_the_editor_itself(tmp_path):
     assert flicker.clip.departure < 4 and flicker.frames.departure < 4
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_what_the_model_cannot_lose(tmp_path):
     """Latents that hold everything reach it whatever is asked; those of three tones do not."""
 

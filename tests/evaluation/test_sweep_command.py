@@ -83,6 +83,7 @@ def sweep(folder):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_where_it_was_and_needs_no_jax_at_its_end(tmp_path):
     file, log, out = tmp_path / "s.py", tmp_path / "log", tmp_path / "out"
     file.write_text(SLOW.replace("LOG", repr(str(log))))

@@ -58,6 +58,7 @@ def test_a_mask_of_its_own_stands_between_target_and_reference():
     assert layout.noisy.tolist() == [False, False, True, True, False, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["target", "sequence"])
 def test_cached_and_uncached_agree(variables, place):
     condition = ConditionConfig(attention="one_way", mask=place)

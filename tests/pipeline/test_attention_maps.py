@@ -32,6 +32,7 @@ def test_a_head_that_looks_at_one_place_is_believed_over_one_that_looks_everywhe
     np.testing.assert_allclose(attention_weights(q, k).sum(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing_and_is_laid_out_as_the_target():
     variables, shown = random_variables(), conditions(("source", "mask", "reference"))
     z, text = noise(7, 2, T, Y, X, C), noise(5, 2, CFG.dit.text_len, CFG.dit.text_width)

@@ -93,7 +93,8 @@ def test_jobs_on_several_devices_each_equal_jobs_one_at_a_time(model, listed, al
 RENOISE = Preset("two", SamplingConfig("renoise", 2, levels=((1000, 1.0), (600, 0.6))), "tests")
 
 
-@pytest.mark.parametrize("preset", [None, pytest.param(RENOISE, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [None, RENOISE])
 def test_rows_are_shared_out_and_answers_are_ones_own(model, preset):
     """Four jobs, one call on four devices; latents within 1e-5 of a call of one's own; past, fresh noise and all."""
     mesh = sharding.make_mesh(data=4, devices=jax.devices()[:4])

@@ -49,7 +49,9 @@ def full_size():
     )
 
 
-@pytest.mark.parametrize("mesh", [None, {"data": 2, "fsdp": 2, "seq": 2}])
+@pytest.mark.parametrize(
+    "mesh", [None, pytest.param({"data": 2, "fsdp": 2, "seq": 2}, marks=pytest.mark.slow)]
+)
 def test_an_edits_programs_on_several_devices(mesh):
     config = debug()
     texts = lower(config, mesh, jax.devices()[:8])

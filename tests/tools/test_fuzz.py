@@ -68,6 +68,7 @@ def _folders(tmp_path):
         yield folder
 
 
+@pytest.mark.slow
 def test_one_line_of_counts(capfd):
     assert fuzz.main(["--only", "manifests", "--count", "3", "--seed", "7"]) == 0
     (line,) = capfd.readouterr().out.splitlines()

@@ -336,6 +336,7 @@ def test_a_checkpoint_is_saved_in_between_after_some_minutes(tmp_path, base, edi
     assert saves == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_attempts_tell_what_ended_each(tmp_path, base, edit_step):
     train(tmp_path, base, edit_step, 2)
 
