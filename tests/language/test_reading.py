@@ -224,21 +224,21 @@ def test_the_table_of_sentences():
 
 
 def test_free_sentences():
-    """Three lists by people who had not seen the tables; the third was read for the first time after the tables were done, and is not tuned to."""
+    """Four lists by people who had not seen the tables; of the fourth, 61 % were as meant and 5.5 % wrong when it was first read, with tables done."""
     rows = [
         line.split("\t")
         for line in (Path(__file__).parent / "free_sentences.tsv").read_text().splitlines()[1:]
     ]
-    for name, least_followed in (("first", 0.7), ("second", 0.75), ("third", 0.6)):
+    for name, least_followed in (("first", 0.8), ("second", 0.8), ("third", 0.8), ("fourth", 0.6)):
         wishes = [row for row in rows if row[0] == name]
         assert len(wishes) == 200
         for _, sentence, _, expected in wishes:
             steps = format_steps(read_instruction(sentence).steps).replace("@background", "@not person")
-            assert steps.replace("@subtitles", "@text") == expected, sentence
+            assert steps.replace("subtitles", "text") == expected, sentence
         looks = [row for row in wishes if row[2] != "-"]
         same = [row for row in looks if set(row[3].split(" + ")) == set(row[2].split(" + "))]
         others = [row for row in wishes if row not in same and row[3] not in ("-", row[2])]
-        assert len(same) >= least_followed * len(looks) and len(others) <= 0.07 * len(wishes)
+        assert len(same) >= least_followed * len(looks) and len(others) <= 0.06 * len(wishes)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,22 @@ def test_free_sentences():
         ("colder, WAY colder", "colder*1.5", 0),
         ("no wait, not black and white, sepia", "sepia", 0),
         ("my daughter wants it darker", "darker", 0),
+        ("it was a cold winter day, make it warmer", "warmer", 1),
+        ("it looks like winter, make it summer", "summer", 1),
+        ("it's blurry af can u make it sharper", "sharpen", 1),
+        ("LESS BRIGHT PLEASE MY EYES HURT", "darker", 1),
+        ("spooky purple fog for halloween", "fog + tint-purple", 1),
+        ("everywhere sepia but the woman", "sepia@not person", 0),
+        ("sepia, no wait, black n white is nicer", "greyscale", 1),
+        ("brighten it, actually no, the opposite", "darker", 0),
+        ("sepia, actually no, the opposite", "-", 0),
+        ("tint blue a bit, like under water", "tint-blue*0.5", 1),
+        ("make it darker, like at night", "darker + night", 0),
+        ("a bit of fog and a cold cast", "fog*0.5 + colder", 0),
+        ("a bit brighter and blur the background", "brighter*0.5 + blur@background", 0),
+        ("his hat is red, make it darker", "-", 0),
+        ("make it sepia, i don't want the hat", "-", 0),
+        ("make it sharper so that my dog is red", "-", 0),
         ("it looks so blue", "warmer", 0),
         ("put a hat on him like in a western", "-", 0),
         ("make it darker like a red car", "-", 0),

@@ -8,11 +8,11 @@ left out is told, and nothing is left out of a sentence that names a thing, a co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from v2v.language.lexicon import Kind, Lexicon, Meaning
+from v2v.language.clause_reading import COLORS_OF
+from v2v.language.descriptions import Remainder, is_plainly, is_unknown, join_text, split_segments, tells_only
+from v2v.language.lexicon import Kind, Lexicon
 from v2v.language.matching import Item
-from v2v.language.tokens import base_forms
 
 # What can't be in an aside: it would be lost, or ask for something else there.
 _NEVER: tuple[Kind, ...] = (
@@ -28,7 +28,6 @@ _NEVER: tuple[Kind, ...] = (
     "keep",
 )
 _NOT_COMPARED: tuple[Kind, ...] = ("color", "property", "up", "down", "lower", "region", "thing")
-_NOT_TOLD: tuple[Kind, ...] = ("color", "region", "too", "up", "down", "lower")
 _CUES: tuple[Kind, ...] = ("look", "state")
 # Before a noun phrase that says what the clip should become: "a", "into a", "give me that".
 _ARTICLES = frozenset(
@@ -57,20 +56,7 @@ _MANNERS = frozenset(
 _RECEIVERS = frozenset({"me", "us", "it"})
 
 
-@dataclass(frozen=True)
-class WithoutAsides:
-    """A sentence without its asides.
-
-    Attributes:
-      items: what is left.
-      passed: what was left out, as typed.
-    """
-
-    items: tuple[Item, ...]
-    passed: tuple[str, ...]
-
-
-def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
+def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> Remainder:
     """Leave out the unknown words of comparisons, reasons and descriptions.
 
     Args:
@@ -79,26 +65,20 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
     """
     content: list[Item] = []
     passed: list[str] = []
-    segments = _split_segments(items)
+    segments = split_segments(items, lexicon)
     for i, segment in enumerate(segments):
-        if not any(_is_unknown(item) for item in segment):
+        if not any(is_unknown(item) for item in segment):
             content += segment
             continue
         # "Thank you, Margaret"; "... but leave the window as it is" where a place is named already.
         is_signature = not any(item.meanings and not item.is_a("filler") for item in segment) and all(
-            item.text[:1].isupper() for item in segment if _is_unknown(item)
+            item.text[:1].isupper() for item in segment if is_unknown(item)
         )
         if i and (is_signature or _keeps_the_rest(segment, segments[:i])):
-            passed.append(_text(segment))
+            passed.append(join_text(segment))
             continue
-        places = {place for item in segment for place in item.values("thing")}
-        later_places = {
-            place for other in segments[i + 1 :] for item in other for place in item.values("thing")
-        }
-        if _is_description(segment, segments[i + 1 :], lexicon) and (
-            places <= later_places or _name_pronoun(segments[i + 1 :], segment)
-        ):
-            passed.append(_text(segment))
+        if tells_only(segments, i, lexicon):
+            passed.append(join_text(segment))
             content += [item for item in segment if item.is_break]
             continue
         segment, words = _without_modifiers(segment)
@@ -113,45 +93,46 @@ def pass_over_asides(items: Sequence[Item], lexicon: Lexicon) -> WithoutAsides:
             end = _end_of_aside(segment, start + length)
             aside = segment[start:end]
             reason = _starts_with(segment, start, lexicon.reasons)
-            forbidden = (*_NEVER, "region") if reason else (*_NEVER, *_NOT_COMPARED)
-            if any(_is_unknown(item) for item in aside) and not any(
-                _is_plainly(item, forbidden) and "person" not in item.values("thing") for item in aside
+            # "so the eye goes to the middle" is no place of the edit, "because the left half is burnt" is.
+            is_flip = any({"mirror-image", "upside-down"} & set(item.values("look")) for item in content)
+            is_purpose = bool(reason) and segment[start].words[0] == "so" and not is_flip
+            forbidden = (
+                (*_NEVER, "color")
+                if is_purpose
+                else (*_NEVER, "region")
+                if reason
+                else (*_NEVER, *_NOT_COMPARED)
+            )
+            if any(is_unknown(item) for item in aside) and not any(
+                is_plainly(item, forbidden) and "person" not in item.values("thing") for item in aside
             ):
                 cues = (
                     []
                     if reason
                     else [item for item in aside if item.is_a(*_CUES) and not item.is_a("filler", "verb")]
                 )
-                passed.append(_text([item for item in aside if item not in cues]))
+                passed.append(join_text([item for item in aside if item not in cues]))
                 content += cues
             else:
                 content += aside
             start = end
-    return WithoutAsides(tuple(content), tuple(text for text in passed if text))
+    return Remainder(tuple(content), tuple(text for text in passed if text))
 
 
 def _keeps_the_rest(segment: Sequence[Item], earlier: Sequence[Sequence[Item]]) -> bool:
     """Return whether a segment wants something kept that is not in the place where the edit is ("make me darker but leave the window")."""
     has_place = any(item.is_a("thing") for other in earlier for item in other)
-    is_kept = any(item.is_a("keep") for item in segment)
+    is_kept = any(item.is_a("keep") for item in segment) or [item.words for item in segment[:2]] == [
+        ("but",),
+        ("not",),
+    ]
     return (
         has_place
         and is_kept
         and not any(
-            _is_plainly(item, ("look", "state", "color", "thing", "region", "property")) for item in segment
+            is_plainly(item, ("look", "state", "color", "thing", "region", "property")) for item in segment
         )
     )
-
-
-def _name_pronoun(segments: Sequence[list[Item]], description: Sequence[Item]) -> bool:
-    """Put what a description is about in place of "it" in what follows ("the caption is hard to read, make it brighter"); return whether that is there."""
-    subject = next(item for item in description if item.is_a("thing"))
-    for segment in segments:
-        for i, item in enumerate(segment):
-            if item.words in (("it",), ("they",), ("those",)):
-                segment[i] = Item(item.text, item.words, (Meaning("thing", subject.values("thing")[0]),))
-                return True
-    return False
 
 
 def _without_modifiers(items: list[Item]) -> tuple[list[Item], list[str]]:
@@ -162,19 +143,32 @@ def _without_modifiers(items: list[Item]) -> tuple[list[Item], list[str]]:
     content, passed, start = list(items), [], 0
     while start < len(content):
         end = start
-        while end < len(content) and (_is_unknown(content[end]) or _is_look_noun(content[end])):
+        while end < len(content) and (is_unknown(content[end]) or _is_look_noun(content[end])):
             end += 1
+            # "spooky purple fog"
+            has_color = (
+                end + 1 < len(content) and content[end].is_a("color") and _is_look_noun(content[end + 1])
+            )
+            end += int(has_color and all(map(is_unknown, content[start:end])))
         run = content[start:end]
         looks = [item for item in run if _is_look_noun(item)]
         # A look that other words follow says how something else is ("a warm smile"), unless it is a feeling, and a name that precedes it whose it is.
         is_last = (
-            bool(looks) and run[-1] is looks[0] or (end < len(content) and content[end].words[-1] in _MANNERS)
+            bool(looks)
+            and run[-1] is looks[-1]
+            or (end < len(content) and content[end].words[-1] in _MANNERS)
         )
-        has_name = any(item.text.istitle() for item in run[:-1] if _is_unknown(item))
-        if len(looks) == 1 and len(run) > 1 and is_last and not has_name and _begins_phrase(content, start):
-            passed.append(_text([item for item in run if item not in looks]))
-            content[start:end] = looks
-            end = start + 1
+        has_name = any(item.text.istitle() for item in run[:-1] if is_unknown(item))
+        # "hard contrasty black and white"
+        is_one = len(looks) == 1 or all(map(is_unknown, run[: run.index(looks[0])] if looks else []))
+        is_one &= any(map(is_unknown, run)) and not any(
+            map(is_unknown, run[run.index(looks[0]) :] if looks and len(looks) > 1 else [])
+        )
+        if looks and is_one and len(run) > 1 and is_last and not has_name and _begins_phrase(content, start):
+            parts = [item for item in run if not is_unknown(item)]
+            passed.append(join_text([item for item in run if is_unknown(item)]))
+            content[start:end] = parts
+            end = start + len(parts)
         start = max(end, start + 1)
     return content, passed
 
@@ -194,31 +188,6 @@ def _begins_phrase(items: Sequence[Item], start: int) -> bool:
     return last in _INTO or (last in _RECEIVERS and len(words_before) > 1)
 
 
-def _split_segments(items: Sequence[Item]) -> list[list[Item]]:
-    """Divide items behind each break, and before "but" and "then"."""
-    segments: list[list[Item]] = [[]]
-    for item in items:
-        if item.is_a("hard") and segments[-1]:
-            segments.append([])
-        segments[-1].append(item)
-        if item.is_break:
-            segments.append([])
-    return [segment for segment in segments if segment]
-
-
-def _is_unknown(item: Item) -> bool:
-    return not item.is_break and not item.meanings
-
-
-def _is_plainly(item: Item, kinds: Sequence[Kind]) -> bool:
-    """Return whether an item is of some kinds, and no word that changes nothing besides."""
-    return item.is_a(*kinds) and not item.is_a("filler", "verb", "soft")
-
-
-def _text(items: Sequence[Item]) -> str:
-    return " ".join(item.text for item in items if not item.is_break)
-
-
 def _starts_with(items: Sequence[Item], start: int, phrases: frozenset[tuple[str, ...]]) -> int:
     """Return how many items make up one of some phrases at `start`, 0 for none."""
     for count in (3, 2, 1):
@@ -235,8 +204,9 @@ def _marker_length(items: Sequence[Item], start: int, lexicon: Lexicon) -> int:
         return length
     # "very Terrence Malick"
     follows = items[start + 1]
-    is_name = _is_unknown(follows) and follows.text[:1].isupper()
-    return 1 if is_name and items[start].words[-1] in ("very", "so", "total", "pure", "proper") else 0
+    is_name = is_unknown(follows) and follows.text[:1].isupper() and not follows.text.isupper()
+    intros = ("very", "so", "total", "pure", "proper", *(("in",) if start else ()))  # "like fall in Vermont"
+    return 1 if is_name and items[start].words[-1] in intros else 0
 
 
 def _end_of_aside(items: Sequence[Item], start: int) -> int:
@@ -254,29 +224,65 @@ def _end_of_aside(items: Sequence[Item], start: int) -> int:
     return len(items)
 
 
-def _is_description(items: Sequence[Item], following: Sequence[Sequence[Item]], lexicon: Lexicon) -> bool:
-    """Return whether a segment with unknown words tells how something is: who or what, then "is" or the like, and no wish.
+# What begins a comparison that can only say the same as what it follows.
+_RESEMBLES = frozenset({("like",), ("as", "if"), ("as", "though"), ("such", "as"), ("think",), ("similar", "to"), ("reminiscent", "of"), ("you", "know"), ("just", "like")})  # fmt: skip
+
+
+def drop_repeated_comparisons(items: Sequence[Item], lexicon: Lexicon) -> Remainder:
+    """Leave out looks that a comparison adds to what has a name before it ("brown tint, like coffee", "comic dots like on a Lichtenstein poster").
+
+    A look that contains the one before it stays ("dark, like at night"), and so does one of its color ("orange like a sunset").
 
     Args:
-      items: the segment.
-      following: the segments after it; where it names a color or a look, one of them has to name the edit, and no color ("his hat is red, make it
-        green" is about the hat).
+      items: of a sentence.
       lexicon: the phrases.
     """
-    words = [word for item in items for word in item.words]
-    if not lexicon.subjects & set(words[:3]) or _starts_with(items, 0, lexicon.comparisons):
-        return False
-    has_cue = any(_is_plainly(item, ("look", "state", "color")) for item in items)
-    others = [item for segment in following for item in segment]
-    if has_cue and (
-        any(item.is_a("color") for item in others)
-        or not any(_is_plainly(item, ("look", "state", "property")) for item in others)
+    content: list[Item] = []
+    passed: list[str] = []
+    start = 0
+    while start < len(items):
+        length = _starts_with(items, start, _RESEMBLES)
+        end = _end_of_aside(items, start + length) if length else start + 1
+        aside = items[start:end]
+        cues = [
+            item for item in aside if item.is_a("look", "state", "color") and not item.is_a("filler", "verb")
+        ]
+        if length and cues and _repeats(items[:start], aside, cues, lexicon):
+            passed.append(join_text(aside))
+        else:
+            content += aside
+        start = end
+    return Remainder(tuple(content), tuple(passed))
+
+
+def _repeats(before: Sequence[Item], aside: Sequence[Item], cues: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Return whether a comparison follows what it compares and asks for nothing of its own."""
+    content = [item for item in before if is_plainly(item, ("look", "state", "color"))]
+    trail = list(before)
+    while (
+        trail
+        and not trail[-1].is_break
+        and trail[-1].is_a("filler", "weak", "strong")
+        and not trail[-1].is_a("verb")
+    ):
+        trail.pop()
+    is_next = bool(trail) and (
+        trail[-1].is_break or is_plainly(trail[-1], ("look", "state", "color", "property"))
+    )
+    is_next = is_next or (bool(trail) and trail[-1].is_a("down_particle"))
+    if (
+        not content
+        or not is_next
+        or any(item.is_a(*_NEVER, "region", "thing", "up", "down", "lower") for item in aside)
     ):
         return False
-    forbidden: list[Kind] = [
-        kind for kind in (*_NEVER, *_NOT_TOLD) if kind != "color" and (kind != "not" or has_cue)
-    ]
-    if any(_is_plainly(item, forbidden) for item in items):
-        return False
-    forms = {form for word in words for form in base_forms(word)}
-    return not forms & lexicon.wishes and bool(forms & lexicon.statements)
+    names = {name for item in content for name in item.values("look", "state")}
+    colors = {name for item in content for name in item.values("color")}
+    for item in cues:
+        if item.is_a("color") and not set(item.values("color")) <= colors:
+            return False
+        for name in item.values("look", "state"):
+            entry = lexicon.looks[name]
+            if names & set(entry.implies) or (colors & set(COLORS_OF.get(name, ()))):
+                return False
+    return True

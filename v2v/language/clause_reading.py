@@ -9,16 +9,16 @@ from v2v.language.lexicon import Lexicon
 from v2v.language.matching import Item
 from v2v.language.places import TEXT_PLACES, Place
 from v2v.language.request import REMOVE_TEXT, STRONG, WEAK, ReadingError
-from v2v.language.tokens import base_forms
+from v2v.language.tokens import base_forms, is_comparative
 
 # What a clip is called, as in "this dark clip", and verbs that turn one look into another.
 _CLIP_NOUNS = frozenset(
     {"video", "clip", "footage", "film", "movie", "scene", "picture", "image", "shot", "frame", "photo"}
 )
 # Colors that belong to a look: "leaves all golden and red like in October".
-_COLORS_OF = {
+COLORS_OF = {
     "autumn": ("red", "orange", "yellow", "brown"), "sepia": ("brown", "yellow"), "sunset": ("red", "orange", "pink", "purple", "yellow"),
-    "golden-hour": ("yellow", "orange"), "moonlight": ("blue", "silver", "white"), "winter": ("white", "blue"), "spring": ("green",), "night": ("blue", "black"),
+    "golden-hour": ("yellow", "orange"), "moonlight": ("blue", "silver", "white"), "winter": ("white", "blue"), "spring": ("green",), "night": ("blue", "black"), "teal-and-orange": ("orange", "cyan", "blue"), "night-vision": ("green",),
 }  # fmt: skip
 _STATING = frozenset(
     {"is", "are", "was", "were", "looks", "look", "feels", "feel", "seems", "seem", "giving"}
@@ -26,6 +26,13 @@ _STATING = frozenset(
 # What helps where a clip is too blue.
 _AGAINST_CAST = {"blue": "warmer", "cyan": "warmer", "orange": "colder", "yellow": "colder"}
 _POINTERS = frozenset({"this", "the", "that", "my", "our", "these", "those"})
+_ARTICLES = frozenset({"the", "my", "our", "his", "her", "their", "this", "that"})
+_PEOPLE = frozenset({"him", "her", "them", "me", "us"})
+# Words by which weather is little, where it can't be half of itself by another word.
+_LIGHTLY = frozenset(
+    {"light", "lightly", "thin", "drizzle", "drizzly", "drizzling", "spit", "spitting", "spots"}
+)
+_WEATHER = ("rain", "snow", "fog")
 _TURNING = ("turn", "change", "convert", "transform", "switch", "go", "make", "from")
 
 
@@ -69,12 +76,13 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Mode:
-    """What turns the words of a clause round: more, less, not; and how much."""
+    """What turns the words of a clause round: more, less, not; how much; and whether that may hold for the next clause ("a bit of fog" alone)."""
 
     up: bool
     down: bool
     is_negated: bool
     amount: float | None
+    is_shared: bool = True
 
 
 def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
@@ -152,13 +160,18 @@ def read_clause(clause: Clause, wishes: Wishes, lexicon: Lexicon) -> None:
             )
         place = place if clause.join == "soft" else None
     # "in the left half" at the end holds for all looks that are joined to the last one by "and" alone.
-    shares_place = clause.join == "soft" and not clause.has("verb")
+    shares_place = clause.join == "soft" and not clause.has("verb") and not _is_command(clause)
     if place is not None and shares_place and all(wish.place is None for wish in wishes.looks):
         wishes.looks = [replace(wish, place=place) for wish in wishes.looks]
     if place is not None and clause.join == "except":
         wishes.place, place = combine_places(wishes.place, place), None
+    is_aside = not clause.has("verb")
     for look in looks:
-        wishes.looks.append(Wish(look, _amount(look, mode, lexicon), place, _states_something(clause)))
+        color = look.removeprefix("tint-")
+        if look != color and is_aside and any(color in COLORS_OF.get(wish.look, ()) for wish in wishes.looks):
+            continue  # "autumn, everything orange"
+        amount = _amount(look, _emphasize(look, clause, mode), lexicon)
+        wishes.looks.append(Wish(look, amount, place, _states_something(clause)))
 
 
 def _mode(clause: Clause, previous: Mode | None) -> Mode:
@@ -167,13 +180,46 @@ def _mode(clause: Clause, previous: Mode | None) -> Mode:
     # "it is not bright enough" asks for what it names.
     is_negated = clause.join == "not" and not clause.has_word("enough")
     amount = WEAK if clause.has("weak") else STRONG if clause.has("strong") else None
-    if clause.join == "soft" and previous is not None and not clause.has("verb", "up", "down", "lower"):
+    takes_over = not clause.has("verb", "up", "down", "lower") and not _is_command(clause)
+    if clause.join == "soft" and previous is not None and takes_over:
         is_negated = is_negated or previous.is_negated
         # "less bright and colorful", but "less bright and colder".
-        if not any(item.is_comparative for item in clause.having("state", "look")):
+        words = [word for item in clause.having("state", "look") for word in item.words]
+        if not any(is_comparative(word) for word in words):
             up, down = up or previous.up, down or previous.down
-            amount = previous.amount if amount is None else amount
-    return Mode(up, down, is_negated, amount)
+            # "a bit of fog and a cold cast"
+            is_shared = previous.is_shared and not clause.has_word("a", "an", "some")
+            amount = previous.amount if amount is None and is_shared else amount
+    pairs = zip(clause.items, clause.items[1:], strict=False)
+    is_shared = not any(
+        item.is_a("weak", "strong") and "of" in (item.words[-1], after.words[0]) for item, after in pairs
+    )
+    return Mode(up, down, is_negated, amount, is_shared)
+
+
+def _emphasize(look: str, clause: Clause, mode: Mode) -> Mode:
+    """Return a mode with the amount that the words for a look tell: "a light mist" or "darker darker darker"."""
+    words = [word for item in clause.having("look", "state") for word in item.words]
+    if mode.amount is not None:
+        return mode
+    if look in _WEATHER and _LIGHTLY & set(words):
+        return replace(mode, amount=WEAK)
+    is_strong = len(words) > 2 and len(set(words)) == 1
+    return replace(mode, amount=STRONG) if is_strong else mode
+
+
+def _is_command(clause: Clause) -> bool:
+    """Return whether a clause begins with a verb for a look and names what it is done to: "blur the background"."""
+    items = clause.items
+    end = 1
+    while end < len(items) and items[end].words[-1] in _ARTICLES:
+        end += 1
+    is_object = (
+        end < len(items)
+        and items[end].is_a("thing", "region")
+        and (end > 1 or items[end].words[0] in _PEOPLE)
+    )
+    return bool(items) and items[0].is_a("look") and is_object
 
 
 def _read_place(clause: Clause) -> Place | None:
@@ -342,7 +388,7 @@ def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon, is_duotone: bool =
             continue
         elif names and not (item.is_a("verb", "filler") and has_strong_look):
             if down and (says_too or not item.is_comparative):
-                opposite = lexicon.looks[names[0]].opposite
+                opposite = next(filter(None, (lexicon.looks[name].opposite for name in names)), "")
                 if not opposite:
                     raise ReadingError("undo", f'less "{item.text}" is nothing that it can do')
                 looks.append(opposite)
@@ -361,14 +407,15 @@ def _find_looks(clause: Clause, mode: Mode, lexicon: Lexicon, is_duotone: bool =
         and not (mode.up or says_too or mode.down)
     ):
         raise ReadingError("unclear", '"cool" may mean colder, or good; say "colder"')
-    if colors and ("duotone" in looks or (is_duotone and len(colors) == 2)):
+    is_pair = len(colors) == 2 and not looks and clause.has("only")
+    if colors and ("duotone" in looks or is_pair or (is_duotone and len(colors) == 2)):
         return [f"duotone-{'-and-'.join(colors)}"]
     is_excess = says_too or (clause.has("too") and clause.has_word("is", "are", "was", "look", "looks"))
     if is_excess and len(colors) == 1 and colors[0] in _AGAINST_CAST:
         return [*looks, _AGAINST_CAST[colors[0]]]
     if colors and down:
         raise ReadingError("undo", f'less "{colors[0]}" is nothing that it can do')
-    colors = [color for color in colors if not any(color in _COLORS_OF.get(look, ()) for look in looks)]
+    colors = [color for color in colors if not any(color in COLORS_OF.get(look, ()) for look in looks)]
     if len(colors) > 1:
         raise ReadingError("unclear", f"several colors are not understood ({', '.join(colors)}); name one")
     implied = {name for look in looks if look in lexicon.looks for name in lexicon.looks[look].implies}

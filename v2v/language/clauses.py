@@ -86,7 +86,13 @@ def split_clauses(items: Sequence[Item]) -> list[Clause]:
     for i, item in enumerate(items):
         if item.is_break:
             begin("comma")
-        elif item.is_a("hard") and not item.is_a("except"):
+        elif (
+            item.words == ("but",)
+            and _leaves_out_place(items[i + 1 :])
+            and any(clause.has_content for clause in clauses)
+        ):
+            begin("except")
+        elif (item.is_a("hard") and not item.is_a("except")) or _begins_consequence(items, i):
             begin("hard")
         elif item.is_a("soft") and not item.is_a("not"):
             if not _joins_colors(items, i):
@@ -118,3 +124,25 @@ def _names_place(items: Sequence[Item]) -> bool:
         if item.is_a("region", "thing"):
             return True
     return False
+
+
+def _leaves_out_place(items: Sequence[Item]) -> bool:
+    """Return whether a place follows and nothing else ("sepia everywhere but the woman")."""
+    for i, item in enumerate(items):
+        if item.is_a("region", "thing"):
+            return all(later.is_break or later.is_a("filler") for later in items[i + 1 : i + 2])
+        if not item.is_a("filler") or item.is_break:
+            return False
+    return False
+
+
+def _begins_consequence(items: Sequence[Item], i: int) -> bool:
+    """Return whether item i is the "so" before what is asked for ("it is dull, so maybe warmer")."""
+    follows = items[i + 1] if i + 1 < len(items) else None
+    if items[i].words != ("so",) or follows is None:
+        return False
+    return (
+        follows.is_comparative
+        or follows.is_a("up", "down")
+        or follows.words[0] in ("maybe", "please", "make")
+    )

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
-from v2v.language.asides import pass_over_asides
+from v2v.language.asides import drop_repeated_comparisons, pass_over_asides
 from v2v.language.clause_reading import Wishes, combine_places, read_clause
 from v2v.language.clauses import split_clauses
+from v2v.language.corrections import drop_taken_back
+from v2v.language.descriptions import leave_out_told
 from v2v.language.lexicon import Lexicon, Meaning, load_lexicon
 from v2v.language.matching import Item, correct_spelling, match_phrases
 from v2v.language.places import Place
-from v2v.language.request import ObjectEdit, ReadingError, Request, Step
+from v2v.language.request import ObjectEdit, Obstacle, ReadingError, Request, Step
 from v2v.language.tokens import base_forms, split_sentence
 
 # Looks of one sentence, at most: each is an edit of its own.
@@ -39,25 +42,52 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
     """
     lexicon = load_lexicon().with_objects(objects, attributes)
     tokens, corrections = correct_spelling(split_sentence(sentence), lexicon)
-    items = _resolve_references(_drop_taken_back(_join_quoted_words(match_phrases(tokens, lexicon))))
+    correction = drop_taken_back(_join_quoted_words(match_phrases(tokens, lexicon)))
+    request = _read_items(_resolve_references(correction.items), lexicon, attributes)
+    if correction.is_opposite and request.steps:
+        request = _turn_round(request, lexicon)
+    passed = (correction.taken_back, *request.passed_over) if request.steps else ()
+    return replace(request, corrections=corrections, passed_over=tuple(filter(None, passed)))
+
+
+def _read_items(items: Sequence[Item], lexicon: Lexicon, attributes: Sequence[str]) -> Request:
     try:
         _check_words(items, lexicon)
         if any(item.is_a("object") for item in items) or (attributes and _replaces_background(items)):
-            words = " ".join(token.word for token in tokens if not token.is_break)
-            return Request(thing=_read_object_edit(items, words), corrections=corrections)
-        return Request(steps=_read_looks(items, lexicon), corrections=corrections)
+            words = " ".join(word for item in items if not item.is_break for word in item.words)
+            return Request(thing=_read_object_edit(items, words))
+        plain = leave_out_told(items, lexicon)
+        shortened = drop_repeated_comparisons(plain.items, lexicon)
+        return Request(
+            steps=_read_looks(shortened.items, lexicon), passed_over=(*plain.passed, *shortened.passed)
+        )
     except ReadingError as stop:
         obstacle = stop.obstacle
     if obstacle.kind in ("unknown", "number"):
-        shortened = pass_over_asides(items, lexicon)
+        plain = leave_out_told(items, lexicon)
+        single = drop_repeated_comparisons(plain.items, lexicon)
+        shortened = pass_over_asides(single.items, lexicon)
+        passed = (*plain.passed, *single.passed, *shortened.passed)
         try:
-            if shortened.passed and not any(item.is_a("object") for item in shortened.items):
+            if not any(item.is_a("object") for item in shortened.items):
                 _check_words(shortened.items, lexicon)
-                steps = _read_looks(shortened.items, lexicon)
-                return Request(steps=steps, corrections=corrections, passed_over=shortened.passed)
+                return Request(steps=_read_looks(shortened.items, lexicon), passed_over=passed)
         except ReadingError:
             pass  # the first obstacle tells more
-    return Request(obstacle=obstacle, corrections=corrections)
+    return Request(obstacle=obstacle)
+
+
+def _turn_round(request: Request, lexicon: Lexicon) -> Request:
+    """Return a request for the opposite ("brighten it, actually no, the opposite")."""
+    opposites = [
+        lexicon.looks[step.look].opposite if step.look in lexicon.looks else "" for step in request.steps
+    ]
+    if not all(opposites):
+        return Request(
+            obstacle=Obstacle("undo", "what the opposite should be is not understood; say what to do")
+        )
+    steps = tuple(replace(step, look=look) for step, look in zip(request.steps, opposites, strict=True))
+    return replace(request, steps=steps)
 
 
 def _join_quoted_words(items: Sequence[Item]) -> list[Item]:
@@ -98,33 +128,10 @@ _OF_WISHES = frozenset(
         "would",
     }
 )
-# What takes back all that was said before it.
-_TAKES_BACK = (
-    ("no", "wait"),
-    ("wait", "no"),
-    ("actually", "no"),
-    ("no", "actually"),
-    ("scratch", "that"),
-    ("no", "sorry"),
-    ("sorry", "no"),
-    ("wait",),
-    ("hmm", "actually"),
-    ("actually",),
-)
+# Words before a person who is no place: "from my uncle".
+_FROM = frozenset({"from", "by", "for", "like", "to"})
 # Words behind which "me" is a place: "everything except me", "around me".
 _BEFORE_SPEAKER = frozenset({"except", "but", "only", "on", "around", "outside", "besides", "just"})
-
-
-def _drop_taken_back(items: Sequence[Item]) -> list[Item]:
-    """Return items from behind the last "no wait" on, where anything else follows it."""
-    for i in range(len(items) - 1, -1, -1):
-        words = tuple(word for item in items[i : i + 2] for word in item.words)
-        length = next((len(phrase) for phrase in _TAKES_BACK if words[: len(phrase)] == phrase), 0)
-        is_first = i == 0 or items[i - 1].is_break
-        remainder = items[i + length :] if is_first and length else ()
-        if any(not item.is_break for item in remainder):
-            return list(remainder)
-    return list(items)
 
 
 def _resolve_references(items: Sequence[Item]) -> list[Item]:
@@ -135,6 +142,8 @@ def _resolve_references(items: Sequence[Item]) -> list[Item]:
         if not item.meanings and _YEAR.fullmatch(item.words[0]):
             out[i] = Item(item.text, item.words, (Meaning("filler"),))
         if "person" in item.values("thing") and follows is not None and follows.words[0] in _OF_WISHES:
+            out[i] = Item(item.text, item.words, (Meaning("filler"),))
+        if "person" in item.values("thing") and _is_owner(items, i):
             out[i] = Item(item.text, item.words, (Meaning("filler"),))
         properties = [earlier for earlier in out[:i] if earlier.is_a("property")]
         if (
@@ -148,11 +157,18 @@ def _resolve_references(items: Sequence[Item]) -> list[Item]:
         if i == 0 or item.words not in (("me",), ("us",), ("myself",), ("ourselves",)):
             continue
         previous = items[i - 1]
-        ends = follows is None or follows.is_break or follows.is_a("soft", "hard")
+        ends = follows is None or follows.is_break or follows.is_a("soft", "hard", "weak", "strong")
         is_changed = previous.is_a("look", "state") and not previous.is_a("verb", "filler")
         if previous.words[-1] in _BEFORE_SPEAKER or (is_changed and ends):
             out[i] = Item(item.text, item.words, (Meaning("thing", "person"),))
     return out
+
+
+def _is_owner(items: Sequence[Item], i: int) -> bool:
+    """Return whether the person of item i is whom something is from, for or of: "like the tape from my uncle"."""
+    words = [word for item in items[max(i - 2, 0) : i] for word in item.words][-2:]
+    has_edit = any(item.is_a("look") for item in items)
+    return has_edit and len(words) == 2 and words[0] in _FROM and words[1] in ("my", "our", "your")
 
 
 def split_place(sentence: str) -> tuple[str, Place | None]:
@@ -300,12 +316,23 @@ def _drop_descriptions(wishes: Wishes, lexicon: Lexicon) -> None:
         if wish.look in lexicon.looks and not wish.is_stated
     }
     wishes.looks = [wish for wish in wishes.looks if not (wish.is_stated and wish.look in opposites)]
+    people = [
+        wish for wish in wishes.looks if wish.place is not None and wish.place.name in ("face", "person")
+    ]
+    for first, second in zip(people, people[1:], strict=False):  # "my face is in the shade, lighten me"
+        look = lexicon.looks.get(first.look)
+        if look is not None and look.opposite == second.look:
+            wishes.looks.remove(first)
 
 
 def _merge_repeated(steps: Iterable[Step]) -> list[Step]:
     """Return steps with each look of a place once, as strongly as it is asked for last ("colder, way colder")."""
     merged: dict[tuple[str, str], Step] = {}
     for step in steps:
+        # "portrait mode, you know, bokeh behind her"
+        general = (step.look, str(None))
+        if step.place is not None and general in merged and merged[general].amount == step.amount:
+            merged.pop(general)
         key = (step.look, str(step.place))
         if key not in merged or step.amount != 1:
             merged[key] = step
