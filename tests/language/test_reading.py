@@ -29,6 +29,24 @@ def obstacle(sentence):
 @pytest.mark.parametrize(
     ("sentence", "steps"),
     [
+        ("what does sepia mean?", "-"),
+        ("why is the background so dark?", "-"),
+        ("Did you know that oil painting on canvas is old?", "-"),
+        ("i feel blue today", "-"),
+        ("do you have fog?", "-"),
+        ("what would it look like at night?", "night"),
+        ("what about sepia?", "sepia"),
+        ("why is it so dark? brighten it", "brighter"),
+        ("I feel it should be warmer", "warmer"),
+    ],
+)
+def test_questions_and_feelings_are_no_edits(sentence, steps):
+    assert read(sentence) == steps
+
+
+@pytest.mark.parametrize(
+    ("sentence", "steps"),
+    [
         ("MAKE IT NIGHT!!!", "night"),
         ("b&w", "greyscale"),
         ("Take the colours out of it, please.", "greyscale"),
@@ -224,7 +242,7 @@ def test_the_table_of_sentences():
 
 
 def test_free_sentences():
-    """Four lists by people who had not seen the tables; of the fourth, 61 % were as meant and 5.5 % wrong when it was first read, with tables done."""
+    """Four lists by people who had not seen the tables; of the fourth 61 % were as meant, 5.5 % wrong when first read, with tables done."""
     rows = [
         line.split("\t")
         for line in (Path(__file__).parent / "free_sentences.tsv").read_text().splitlines()[1:]
@@ -238,7 +256,7 @@ def test_free_sentences():
         looks = [row for row in wishes if row[2] != "-"]
         same = [row for row in looks if set(row[3].split(" + ")) == set(row[2].split(" + "))]
         others = [row for row in wishes if row not in same and row[3] not in ("-", row[2])]
-        assert len(same) >= least_followed * len(looks) and len(others) <= 0.06 * len(wishes)
+        assert len(same) >= least_followed * len(looks) and len(others) <= 0.04 * len(wishes)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from v2v.language.descriptions import leave_out_told
 from v2v.language.lexicon import Lexicon, Meaning, load_lexicon
 from v2v.language.matching import Item, correct_spelling, match_phrases
 from v2v.language.places import Place
+from v2v.language.questions import asks_or_feels
 from v2v.language.request import ObjectEdit, Obstacle, ReadingError, Request, Step
 from v2v.language.tokens import base_forms, split_sentence
 
@@ -51,6 +52,10 @@ def read_instruction(sentence: str, objects: Sequence[str] = (), attributes: Seq
 
 
 def _read_items(items: Sequence[Item], lexicon: Lexicon, attributes: Sequence[str]) -> Request:
+    if asks_or_feels(items):
+        return Request(
+            obstacle=Obstacle("nothing", "it asks or tells something and names no edit; say what to do")
+        )
     try:
         _check_words(items, lexicon)
         if any(item.is_a("object") for item in items) or (attributes and _replaces_background(items)):
