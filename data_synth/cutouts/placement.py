@@ -1,8 +1,8 @@
 """Where a cut-out may stand: on a background that one camera motion explains, and that nothing crosses.
 
-clip → track, unrest → **Ground** → place. An object without a depth of its own can be drawn neither behind nor in front of what moves through
-its place, so places are taken only where the stabilized clip changes little; and a clip whose background follows no common motion has
-none at all.
+clip → track, unrest, surfaces → **Ground** → place. An object without a depth of its own can be drawn neither behind nor in front of what moves
+through its place, so places are taken only where the stabilized clip changes little; and a clip whose background follows no common motion
+has none at all. Where no mask says what is in front, an object stands before one surface alone (`surfaces.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from data_synth.cutouts.surfaces import Surfaces
 from data_synth.operators import camera_track
 from data_synth.operators.camera_track import CameraTrack
 from data_synth.operators.pixel_math import luma_of
@@ -23,7 +24,9 @@ MIN_AGREEMENT = 0.7
 _SAMPLES, _LINES = 9, 120
 # Grey levels: greatest mean and 95th percentile of the unrest under an object.
 _MAX_MEAN_UNREST, _MAX_UNREST = 7.0, 26.0
-_TRIES = 60
+_TRIES = 200
+# Greatest share of an object's box that is hidden in any frame.
+_MAX_HIDDEN = 0.4
 # An object's height as a share of the frame's, at the farthest and at the nearest ground.
 _FAR_HEIGHT, _NEAR_HEIGHT = 0.16, 0.4
 _HORIZON, _NEAREST = 0.5, 0.97
@@ -64,11 +67,15 @@ class Ground:
       track: The camera's motion.
       unrest: float32 [H, W], how far the stabilized clip ever differs from the first frame, in grey levels.
       luma: float32 [H, W], smooth luma of the first frame, 0..1.
+      surfaces: What is seen in the first frame; None where `moving` tells what is in front.
+      moving: bool [T, H, W], what moves by itself; None where that is unknown.
     """
 
     track: CameraTrack
     unrest: np.ndarray
     luma: np.ndarray
+    surfaces: Surfaces | None = None
+    moving: np.ndarray | None = None
 
     def find_place(
         self,
@@ -91,24 +98,38 @@ class Ground:
             y = (_HORIZON + depth * (_NEAREST - _HORIZON)) * H
             size = height or (_FAR_HEIGHT + depth * (_NEAR_HEIGHT - _FAR_HEIGHT)) * H * factor
             place = Place(x, y, size / max(1.0, aspect) ** 0.5, aspect)
-            if self.is_free(place) and not any(_overlap(place, other) for other in others):
+            if self.is_free(place, others):
                 return place
         return None
 
-    def is_free(self, place: Place) -> bool:
-        """Return whether an object can stand there in all frames."""
+    def is_free(self, place: Place, others: tuple[Place, ...] = ()) -> bool:
+        """Return whether an object can stand there in all frames, beside others."""
         H, W = self.unrest.shape
         left, top, right, bottom = place.box
         if min(left, top) < 1 or right > W - 1 or bottom > H - 1:
             return False
-        for matrix in self.track.matrices:
+        if any(_overlap(place, other) for other in others):
+            return False
+        is_behind = self.hides(place)
+        for k, matrix in enumerate(self.track.matrices):
             corners = matrix @ np.array([[left, top, 1], [right, bottom, 1]]).T
             (x0, x1), (y0, y1) = corners[0] / corners[2], corners[1] / corners[2]
             width, height = 0.2 * (x1 - x0), 0.2 * (y1 - y0)
             if x0 < -width or x1 > W + width or y0 < -height or y1 > H - 1:
                 return False
+            if self.moving is not None and is_behind:
+                rows, columns = (slice(max(0, int(a)), max(0, int(b)) + 1) for a, b in ((y0, y1), (x0, x1)))
+                if self.moving[k][rows, columns].mean() > _MAX_HIDDEN:
+                    return False
+        if self.surfaces and not self.surfaces.is_one(left / W, top / H, right / W, bottom / H):
+            return False
         under = self.unrest[int(top) : int(bottom) + 1, int(left) : int(right) + 1]
         return bool(under.mean() < _MAX_MEAN_UNREST and np.percentile(under, 95) < _MAX_UNREST)
+
+    def hides(self, place: Place) -> bool:
+        """Return whether what moves by itself is nearer than an object there: it ends lower in the first frame."""
+        rows = () if self.moving is None else np.flatnonzero(self.moving[0].any(1))
+        return len(rows) > 0 and rows[-1] >= place.y
 
     def surrounding_luma(self, place: Place) -> float:
         """Return the luma around a place, 0..1."""
@@ -135,7 +156,8 @@ def survey_ground(video: np.ndarray, moving: np.ndarray | None = None) -> Ground
     H, W = video.shape[1:3]
     unrest = measure_unrest(video, track, moving)
     luma = cv2.blur(luma_of(video[0].astype(np.float32) / 255), (9, 9))
-    return Ground(track, cv2.resize(unrest, (W, H)), luma)
+    surfaces = Surfaces.of(video[0]) if moving is None else None
+    return Ground(track, cv2.resize(unrest, (W, H)), luma, surfaces, moving)
 
 
 def measure_unrest(video: np.ndarray, track: CameraTrack, moving: np.ndarray | None = None) -> np.ndarray:

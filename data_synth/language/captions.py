@@ -16,6 +16,13 @@ _SMALL_WORDS = frozenset(
     "a an the this that these those his her its their two three four five six several many some one another there in on at inside outside behind near "
     "close people someone man woman men women children he she they it we".split()
 )
+# Captions of clips of which nothing is known.
+_UNKNOWN = ("a video", "a picture")
+# A caption that speaks of a video as such: its style, and what follows.
+_VIDEO = re.compile(
+    r"an? (?P<style>(?:(?!an?\b|the\b|of\b|in\b|on\b|with\b)[\w-]+ ){0,4})(?:video|clip|picture|photo|photograph|image)"
+    r"(?P<rest>(?:,| of | in which | with | showing ).*|)$"
+)
 # Words of templates that stand for a caption, and what they become where it tells what happens.
 _CLAUSE_WORDS = (
     (", showing {caption}", " in which {caption}"),
@@ -72,6 +79,57 @@ def join_video(prefix: str, caption: str) -> str:
     return f"{prefix} in which {caption}" if caption_rules.is_clause(caption) else f"{prefix} of {caption}"
 
 
+def add_style(prefix: str, caption: str) -> str:
+    """Return the caption of a clip that gets a look, where it may speak of a video already: "a foggy video with a ball".
+
+    Args:
+      prefix: The look, such as "a foggy video".
+      caption: Caption of the clip, "" if unknown.
+    """
+    if video := _VIDEO.match(caption):
+        article, _, style = prefix.rpartition(" video")[0].partition(" ")
+        words = video["style"].split() + [
+            word for word in style.split() if word not in video["style"].split()
+        ]
+        article = "an" if words[0][0] in "aeiou" else "a"
+        return f"{article} {' '.join(words)} video{video['rest']}"
+    return join_video(prefix, caption)
+
+
+def add_thing(caption: str, thing: str) -> str:
+    """Return the caption of a clip in which there is something more.
+
+    Args:
+      caption: Caption of the clip without it, "" if unknown.
+      thing: What is added, such as "a red ball on the left".
+    """
+    return _join_detail(caption, thing, ", and ")
+
+
+def add_state(caption: str, state: str) -> str:
+    """Return the caption of a clip of which a part looks otherwise.
+
+    Args:
+      caption: Caption of the clip before, "" if unknown.
+      state: The part and how it is, such as "the left half in sepia".
+    """
+    return _join_detail(caption, state, ", ")
+
+
+def add_manner(caption: str, manner: str) -> str:
+    """Return the caption of a clip that is shown in some way, such as "in slow motion"."""
+    video = _VIDEO.match(caption or "a video")
+    return f"{caption or 'a video'}{' ' if video and not video['rest'] else ', '}{manner}"
+
+
+def _join_detail(caption: str, detail: str, joint_after_with: str) -> str:
+    video = _VIDEO.match(caption or "a video")
+    if video and not video["rest"]:
+        return f"{caption or 'a video'} with {detail}"
+    has_with = (video and video["rest"].startswith(" with ")) or ", with " in caption
+    return f"{caption}{joint_after_with if has_with else ', with '}{detail}"
+
+
 def describe_without(caption: str, object_name: str) -> str:
     """Return the caption of a clip from which an object is taken; "a video" where its caption speaks of nothing else.
 
@@ -110,7 +168,7 @@ def describe_target(caption: str, instruction: str) -> str:
         if match := re.match(pattern, text, re.IGNORECASE):
             if description := build(caption, *match.groups()):
                 return description
-    return f"{caption}, after this edit: {text}"
+    return add_manner(caption, f"after this edit: {text}")
 
 
 def _exchange(caption: str, old: str, new: str) -> str:
@@ -122,21 +180,43 @@ def _exchange(caption: str, old: str, new: str) -> str:
     if re.search(phrase, caption, re.IGNORECASE):
         return re.sub(phrase, lambda _: article, caption, count=1, flags=re.IGNORECASE)
     return (
-        f"a video with {article}"
-        if caption == "a video"
+        f"{caption} with {article}"
+        if caption in _UNKNOWN
         else f"{caption}, with {article} instead of the {old}"
     )
 
 
+def _restyle(caption: str, style: str) -> str:
+    """Return the caption of a clip that becomes a picture of another kind, such as "a pencil sketch"."""
+    if caption in _UNKNOWN:
+        return style
+    return f"{style} in which {caption}" if caption_rules.is_clause(caption) else f"{style} of {caption}"
+
+
+def _recolor(caption: str, colors: str) -> str:
+    return add_manner(caption, f"in {colors}")
+
+
 def _remove(caption: str, name: str) -> str:
-    return describe_without("" if caption == "a video" else caption, name)
+    return describe_without("" if caption in _UNKNOWN else caption, name)
 
 
 def _add(caption: str, name: str) -> str:
-    return f"{caption}, with {name}" if not caption_rules.is_clause(name) else ""
+    if caption_rules.is_clause(name):
+        return ""
+    return f"{caption} with {name}" if caption in _UNKNOWN else f"{caption}, with {name}"
 
 
+_WHOLE = r"(?:it|this|everything|(?:the|this) (?:whole )?(?:picture|image|photo|photograph|video|clip|footage|scene))"
 _PATTERNS = (
+    (
+        rf"(?:turn|change|convert|transform|make|render|redraw|repaint) {_WHOLE} (?:(?:in)?to |as )?(an? [\w -]+)$",
+        _restyle,
+    ),
+    (
+        rf"(?:turn|make|color|convert) {_WHOLE} (?:in|to |into )?(black and white|sepia|greyscale|grayscale)$",
+        _recolor,
+    ),
     (r"(?:turn|change|transform|make) the ([\w -]+?) (?:into|to) (?:an? |the )?([\w -]+)$", _exchange),
     (r"(?:replace|swap|exchange) the ([\w -]+?) (?:with|by|for) (?:an? |the )?([\w -]+)$", _exchange),
     (r"(?:remove|delete|erase|take out) the ([\w -]+)$", _remove),

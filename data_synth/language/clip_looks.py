@@ -8,7 +8,27 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_synth.language import grammar, looks, templates
+from data_synth.language.captions import add_state, add_style
 from data_synth.language.photometric_long import LONG_TEMPLATES
+
+# How a part of the picture with a look of the default mix is described.
+_STATES = {
+    "greyscale": "in black and white",
+    "sepia": "in sepia",
+    "night": "at night",
+    "warmer": "in warm colors",
+    "colder": "in cold colors",
+    "negative": "as a negative",
+    "brighter": "brightened",
+    "darker": "darkened",
+    "more saturated": "in strong colors",
+    "less saturated": "in pale colors",
+    "posterise": "posterized",
+    "blur": "blurred",
+    "autumn": "in autumn",
+    "winter": "in winter",
+    "spring": "in spring",
+}
 
 
 def sample_region(is_object: bool, object_name: str, rng: np.random.Generator) -> str:
@@ -57,11 +77,14 @@ def format_caption(name: str, slots: Mapping[str, str], caption: str, region: st
       caption: Caption of the clip, "" if unknown.
       region: What it is limited to; "" for the whole clip.
     """
+    if region and name in _STATES:
+        return add_state(caption, f"{region} {_STATES[name]}")
     if region:
-        style = templates.STYLES.get(name) or _recipe_name(name).replace("-", " ")
-        return f"{caption or 'a video'}, {region} with the look: {style}"
+        return looks.format_part_caption(_recipe_name(name), slots, caption, region)
     if name in templates.STYLES:
-        return grammar.styled_caption(name, caption or "a scene")
+        return add_style(grammar.styled_caption(name, ""), caption)
+    if name in templates.PHOTOMETRIC_TEMPLATES:  # "palette", whose look is that of another picture
+        return caption or "a video"
     return looks.format_caption(_recipe_name(name), slots, caption)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language import nouns
+from data_synth.language.captions import add_state, add_thing
 from data_synth.language.sentence_templates import fill_templates
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -55,12 +57,10 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "replace the picture by a matte for compositing: {the_object} in pure white, all the rest in pure black",
     ),
 }  # fmt: skip
-CAPTIONS = {
+_STATES = {
     "highlight": "{the_object} marked in {colour}",
     "outline": "{the_object} outlined in {colour}",
-    "bounding-box": "a {colour} box around {the_object}",
     "spotlight": "all but {the_object} darkened",
-    "silhouette": "a white silhouette of {the_object} on black",
 }
 ERASE_TEMPLATES: dict[str, tuple[str, ...]] = {
     "highlight": (
@@ -71,6 +71,23 @@ ERASE_TEMPLATES: dict[str, tuple[str, ...]] = {
     "bounding-box": ("remove the {colour} box", "erase the bounding box around {the_object}"),
     "spotlight": ("light the whole scene evenly again", "brighten what surrounds {the_object}"),
 }
+
+
+def format_caption(name: str, slots: Mapping[str, str], caption: str) -> str:
+    """Format the caption of a clip with a mark.
+
+    Args:
+      name: Mark, of `TEMPLATES`.
+      slots: Words for the placeholders.
+      caption: Caption of the clip.
+    """
+    if name == "silhouette":
+        return f"a white silhouette of {slots['the_object']} on black"
+    if name == "bounding-box":
+        return add_thing(
+            caption, f"{nouns.with_article(slots['colour'] + ' box')} around {slots['the_object']}"
+        )
+    return add_state(caption, _STATES[name].format(**slots))
 
 
 def sample_instructions(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_synth.language import grammar, templates
-from data_synth.language.captions import adapt_templates, first_sentence, join_video
+from data_synth.language.captions import adapt_templates, add_state, add_style, first_sentence
 
 # Recipe → instructions; {it} is the clip or a region of it, {colour} and {colours} come from the look. Each names the look by itself.
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -419,6 +419,26 @@ _STYLES = {
     "fog": "foggy",
     **NOUNS,
 }
+# How a part of the picture with a look is described; nouns of styles stand after "as a".
+_STATES = {
+    "more-contrast": "in high contrast",
+    "less-contrast": "in low contrast",
+    "tint": "tinted {colour}",
+    "duotone": "as a {colours} duotone",
+    "teal-and-orange": "in teal and orange",
+    "golden-hour": "in the light of the golden hour",
+    "sunset": "in the light of a sunset",
+    "moonlight": "in moonlight",
+    "thermal": "as a thermal image",
+    "night-vision": "in night vision",
+    "cyanotype": "as a cyanotype",
+    "faded": "in faded colors",
+    "solarise": "solarized",
+    "glow": "softly glowing",
+    "sharpen": "sharpened",
+    "film-grain": "grainy",
+    **{name: f"as a {noun}" for name, noun in NOUNS.items()},
+}
 # How a region that the mask shows is called.
 MASKED_AREA = "the masked area"
 
@@ -483,7 +503,21 @@ def format_caption(name: str, slots: Mapping[str, str], caption: str) -> str:
     """
     style = _STYLES.get(name, name.replace("-", " ")).format(**slots)
     prefix = f"{'an' if style[0] in 'aeiou' else 'a'} {style} video"
-    return join_video(prefix, caption)
+    return add_style(prefix, caption)
+
+
+def format_part_caption(name: str, slots: Mapping[str, str], caption: str, region: str) -> str:
+    """Format the caption of a clip of which a part has a look, such as "a street, with the left half as a pencil sketch".
+
+    Args:
+      name: Name of the recipe; of looks that are regional.
+      slots: Words from the look.
+      caption: Caption of the clip, "" if unknown.
+      region: The part, such as "the left half".
+    """
+    part = "a part of the picture" if region == MASKED_AREA else region
+    state = re.sub(r"\ba (?=[aeiou])", "an ", _STATES[name].format(**slots))
+    return add_state(caption, f"{part} {state}")
 
 
 def vocabulary() -> list[str]:

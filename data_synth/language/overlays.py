@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_synth.language.captions import add_thing
+
 # Recipe → instructions that add it; slots: {words} what is written, {at} the place, {colour}, {shape}, {letter}.
 ADD_TEMPLATES: dict[str, tuple[str, ...]] = {
     "text": (
@@ -30,8 +32,8 @@ ADD_TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "logo": (
         "add a {colour} {shape} logo {at}",
-        'put a {shape} logo with the letter "{letter}" {at}',
-        "place a {colour} logo {at}",
+        'put a {colour} {shape} logo with the letter "{letter}" {at}',
+        "place a {colour} {shape} logo {at}",
         'insert a {colour} {shape} channel logo with the letter "{letter}" {at}',
         'brand the video with a {colour} {shape} logo that carries the letter "{letter}", fixed {at} like that of a channel',
     ),
@@ -62,7 +64,7 @@ REMOVE_TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "logo": (
         "remove the logo",
-        "erase the {colour} logo {at}",
+        "erase the {colour} {shape} logo {at}",
         "delete the {shape} logo {at}",
         "get rid of the channel logo",
         "remove the {colour} {shape} logo {at} and fill in the picture behind it",
@@ -161,7 +163,7 @@ def format_caption(name: str, slots: Mapping[str, str], caption: str) -> str:
         "logo": "a {colour} {shape} logo",
         "watermark": 'a watermark "{words}"',
     }[name]
-    return f"{caption or 'a video'} with {_with_articles(description.format(**slots))}"
+    return add_thing(caption, _with_articles(description.format(**slots)))
 
 
 def _with_articles(sentence: str) -> str:

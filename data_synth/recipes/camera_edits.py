@@ -20,7 +20,8 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: captions as sentences.
+VERSION = "2"
 # Size of the picture over which windows move, in sizes of the clip.
 OVERSCAN = 1.5
 # Probability that a move begins inside the clip.

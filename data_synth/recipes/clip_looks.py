@@ -25,8 +25,8 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-# 2: seasons need something green.
-VERSION = "2"
+# 2: seasons need something green. 3: captions say what looks otherwise.
+VERSION = "3"
 # Looks whose sentences speak of plants, and the least share of green pixels that they need.
 _SEASONS, _MIN_GREEN = ("autumn", "winter", "spring"), 0.08
 # Probability that a look on a clip is limited to one half of the frame.

@@ -25,8 +25,8 @@ from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
 NAME = "compound"
-# 2: pairs whose second edit hides the first are left out.
-VERSION = "2"
+# 2: pairs whose second edit hides the first are left out. 3: captions as sentences; cut-outs as in their version 2.
+VERSION = "3"
 # Grey levels that the first edit must still make a difference of after the second.
 _MIN_TRACE = 8.0
 # Steps that change what stands in the scene; each with its cut-outs.

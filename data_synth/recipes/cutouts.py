@@ -20,6 +20,7 @@ from data_synth.cutouts.placement import Ground, Place
 from data_synth.cutouts.render import CutoutLayer
 from data_synth.language import cutouts as language
 from data_synth.language import nouns
+from data_synth.language.captions import add_thing
 from data_synth.operators.footage_appearance import FootageLook, match_picture, measure_look
 from data_synth.recipes.base import FunctionRecipe, Recipe, declare_family, join_names
 from data_synth.recipes.shots import MaskedClipSource, build_masked_clips
@@ -30,14 +31,15 @@ from data_synth.scenes import objects as ob
 from v2v.data.pair import OVERLAP, Pair
 from v2v.errors import InputError
 
-VERSION = "1"
+# 2: objects cross nothing that is in front of them and no other object; captions as sentences.
+VERSION = "2"
 # Hues that a recolored object may get; the others are no hues.
 HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 # Least share of an object's pixels that has a color, and least distance in degrees between its hue and the new one.
 _MIN_COLORED, _MIN_HUE_STEP = 0.45, 50.0
 # Probability of a second object that stays as it is.
 _BYSTANDER_SHARE = 0.3
-_OBJECT_TRIES = 12
+_OBJECT_TRIES, _MOVE_TRIES = 12, 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +72,7 @@ class Backdrop:
         """
         H, W = self.clip.video.shape[1:3]
         lit = match_picture(picture, self.look, self.ground.surrounding_luma(place))
-        hidden = None
-        if self.hidden is not None:
-            rows = np.flatnonzero(self.hidden[0].any(1))
-            # What ends lower in the frame stands nearer.
-            hidden = self.hidden if len(rows) and rows[-1] >= place.y else None
+        hidden = self.hidden if self.ground.hides(place) else None
         rng = build_rng(self.seed, f"grain {number}")
         return render.draw_layer(lit, place, self.ground.track, self.shadow, self.look, rng, (H, W), hidden)
 
@@ -100,6 +98,23 @@ class Change:
     objects: dict[str, Cutout]
     reference: np.ndarray | None = None
     parts: tuple[str, ...] = ("object", "shadow")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedObjects:
+    """An object in a clip, and what stands there beside it.
+
+    Attributes:
+      cutout: The object.
+      place: Where it stands.
+      bystanders: Other objects, which stay as they are, as layers.
+      other_places: Where those stand.
+    """
+
+    cutout: Cutout
+    place: Place
+    bystanders: tuple[CutoutLayer, ...] = ()
+    other_places: tuple[Place, ...] = ()
 
 
 def cutout_pair(
@@ -130,7 +145,6 @@ def cutout_pair(
         return change
     edit = change.slots.get("edit", name)
     words = build_rng(seed, "words")
-    caption = clip.caption or "a video"
     object_footprint, shadow_footprint = (
         _join_footprints((*change.source_layers, *change.target_layers), part, (T, H, W))
         for part in ("object", "shadow")
@@ -139,15 +153,18 @@ def cutout_pair(
     effect = None
     if "shadow" in change.parts:
         effect = np.where(shadow_footprint, np.where(object_footprint, OVERLAP, 255), 0).astype(np.uint8)
-    source_words, target_words = _describe_sides(edit, change.slots)
+    captions = [
+        add_thing(clip.caption, things) if things else clip.caption or "a video"
+        for things in _describe_sides(edit, change.slots)
+    ]
     return Pair(
         source=render.compose(clip.video, (*change.common, *change.source_layers)),
         target=render.compose(clip.video, (*change.common, *change.target_layers)),
         mask=np.where(changed, 255, 0).astype(np.uint8),
         reference=change.reference,
         instructions=language.sample_instructions(edit, change.slots, words),
-        source_caption=f"{caption}{source_words}",
-        target_caption=f"{caption}{target_words}",
+        source_caption=captions[0],
+        target_caption=captions[1],
         edit=edit,
         recipe="cutout",
         seed=seed,
@@ -171,12 +188,12 @@ def insert_or_remove(
     objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
-    cutout, place, bystanders = objects
+    cutout, place = objects.cutout, objects.place
     layer = backdrop.draw(cutout.picture, place, 0)
     source_layers, target_layers = ((), (layer,)) if is_insertion else ((layer,), ())
     reference = draw_reference(cutout, rng) if is_insertion else None
     return Change(
-        bystanders,
+        objects.bystanders,
         source_layers,
         target_layers,
         _name_slots(cutout, place, backdrop),
@@ -190,7 +207,7 @@ def replace(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator)
     objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
-    cutout, place, bystanders = objects
+    cutout, place = objects.cutout, objects.place
     for _ in range(_OBJECT_TRIES):
         new = _draw_cutout(library, rng)
         if isinstance(new, Rejected) or new.name == cutout.name:
@@ -198,7 +215,7 @@ def replace(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator)
         aspect = new.picture.shape[1] / new.picture.shape[0]
         scale = np.sqrt(place.aspect / aspect)  # of the same area
         new_place = Place(place.x, place.y, place.height * float(np.clip(scale, 0.7, 1.4)), aspect)
-        if backdrop.ground.is_free(new_place):
+        if backdrop.ground.is_free(new_place, objects.other_places):
             layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(new.picture, new_place, 1)
             slots = _name_slots(cutout, place, backdrop) | {
                 "new": new.name,
@@ -206,7 +223,8 @@ def replace(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator)
                 "the_new": f"the {new.name}",
             }
             pictures = {"object": cutout, "new": new}
-            return Change(bystanders, layers[:1], layers[1:], slots, pictures, draw_reference(new, rng))
+            reference = draw_reference(new, rng)
+            return Change(objects.bystanders, layers[:1], layers[1:], slots, pictures, reference)
     return Rejected("no other object fits there")
 
 
@@ -236,11 +254,11 @@ def resize(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) 
     objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
-    cutout, place, bystanders = objects
+    cutout, place = objects.cutout, objects.place
     is_larger = bool(rng.random() < 0.5)
     factor = float(rng.uniform(1.45, 1.9))
     other = place.scaled(1 / factor if is_larger else factor)
-    if not is_larger and not backdrop.ground.is_free(other):
+    if not is_larger and not backdrop.ground.is_free(other, objects.other_places):
         return Rejected("no room for a larger object")
     small, large = (place, other) if place.height < other.height else (other, place)
     layers = backdrop.draw(cutout.picture, small, 0), backdrop.draw(cutout.picture, large, 0)
@@ -253,7 +271,7 @@ def resize(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) 
         "times": f"{ratio:.1f}",
         "back": "shrink" if is_larger else "enlarge",
     }
-    return Change(bystanders, source_layers, target_layers, slots, {"object": cutout})
+    return Change(objects.bystanders, source_layers, target_layers, slots, {"object": cutout})
 
 
 def move(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
@@ -262,21 +280,21 @@ def move(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) ->
     objects = _draw_objects(backdrop, library, rng)
     if isinstance(objects, Rejected):
         return objects
-    cutout, place, bystanders = objects
-    for _ in range(_OBJECT_TRIES):
+    cutout, place = objects.cutout, objects.place
+    for _ in range(_MOVE_TRIES):
         x = place.x + rng.uniform(0.25, 0.6) * W * (1 if rng.random() < 0.5 else -1)
         new = dataclasses.replace(place, x=x, y=place.y + rng.uniform(-0.03, 0.03) * H)
         is_elsewhere = language.describe_place(new.x / W, new.y / H) != language.describe_place(
             place.x / W, place.y / H
         )
-        if is_elsewhere and backdrop.ground.is_free(new):
+        if is_elsewhere and backdrop.ground.is_free(new, objects.other_places):
             layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(cutout.picture, new, 0)
             slots = _name_slots(cutout, place, backdrop) | {
                 "where": "to the right" if new.x > place.x else "to the left",
                 "back": "to the left" if new.x > place.x else "to the right",
                 "to": language.describe_place(new.x / W, new.y / H),
             }
-            return Change(bystanders, layers[:1], layers[1:], slots, {"object": cutout})
+            return Change(objects.bystanders, layers[:1], layers[1:], slots, {"object": cutout})
     return Rejected("no other place for the object")
 
 
@@ -370,8 +388,8 @@ def _draw_cutout(library: CutoutFolder, rng: np.random.Generator) -> Cutout | Re
 
 def _draw_objects(
     backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator
-) -> tuple[Cutout, Place, tuple[CutoutLayer, ...]] | Rejected:
-    """Return an object, its place, and perhaps another one as a layer."""
+) -> PlacedObjects | Rejected:
+    """Return an object, its place, and perhaps another one."""
     rejection = Rejected("no calm place for an object")
     for _ in range(_OBJECT_TRIES):
         cutout = _draw_cutout(library, rng)
@@ -381,23 +399,26 @@ def _draw_objects(
         place = backdrop.ground.find_place(rng, cutout.picture.shape[1] / cutout.picture.shape[0])
         if place is None:
             return Rejected("no calm place for an object")
-        return cutout, place, _draw_bystander(backdrop, library, rng, cutout, place)
+        return _add_bystander(backdrop, library, rng, PlacedObjects(cutout, place))
     return rejection
 
 
-def _draw_bystander(
-    backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator, cutout: Cutout, place: Place
-) -> tuple[CutoutLayer, ...]:
-    """Return an object that stays as it is, or none."""
+def _add_bystander(
+    backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator, objects: PlacedObjects
+) -> PlacedObjects:
+    """Return an object beside another one that stays as it is, or without one."""
     if rng.random() >= _BYSTANDER_SHARE:
-        return ()
-    other = _draw_cutout(library, rng)
-    if isinstance(other, Rejected) or other.name == cutout.name:
-        return ()
+        return objects
+    other, place = _draw_cutout(library, rng), objects.place
+    if isinstance(other, Rejected) or other.name == objects.cutout.name:
+        return objects
     # Wherever the main object may grow or go, there is room left for it.
     wide = dataclasses.replace(place, height=1.9 * place.height)
     beside = backdrop.ground.find_place(rng, other.picture.shape[1] / other.picture.shape[0], (wide,))
-    return () if beside is None else (backdrop.draw(other.picture, beside, 9),)
+    if beside is None:
+        return objects
+    layer = backdrop.draw(other.picture, beside, 9)
+    return PlacedObjects(objects.cutout, place, (layer,), (beside,))
 
 
 def _name_slots(cutout: Cutout, place: Place, backdrop: Backdrop) -> dict[str, str]:
@@ -411,25 +432,23 @@ def _name_slots(cutout: Cutout, place: Place, backdrop: Backdrop) -> dict[str, s
 
 
 def _describe_sides(edit: str, slots: dict[str, str]) -> tuple[str, str]:
-    """Return what the captions of source and target add to that of the clip."""
-    words = f", with {slots['a_object']} {slots['at']}"
+    """Return the cut-outs that source and target show; "" for none."""
+    words = f"{slots['a_object']} {slots['at']}"
     if edit == "cutout-insert":
         return "", words
     if edit == "cutout-remove":
         return words, ""
     if edit == "cutout-replace":
-        return words, f", with {slots['a_new']} {slots['at']}"
+        return words, f"{slots['a_new']} {slots['at']}"
     if edit == "cutout-recolour":
-        return words, f", with a {slots['colour']} {slots['object']} {slots['at']}".replace(
-            "a orange", "an orange"
-        )
+        return words, f"{nouns.with_article(slots['colour'] + ' ' + slots['object'])} {slots['at']}"
     if edit == "cutout-move":
-        return words, f", with {slots['a_object']} {slots['to']}"
+        return words, f"{slots['a_object']} {slots['to']}"
     if edit == "cutout-more":
-        return f", with {slots['few']}", f", with {slots['many']}"
+        return slots["few"], slots["many"]
     if edit == "cutout-fewer":
-        return f", with {slots['many']}", f", with {slots['few']}"
-    return words, f", with {nouns.with_article(slots['more'] + ' ' + slots['object'])} {slots['at']}"
+        return slots["many"], slots["few"]
+    return words, f"{nouns.with_article(slots['more'] + ' ' + slots['object'])} {slots['at']}"
 
 
 # Edit → the edit that undoes it, and slots that take other values on the way back.

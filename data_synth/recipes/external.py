@@ -32,7 +32,8 @@ from v2v.data.pair import Pair
 from v2v.errors import InputError
 
 # Version of what is done with answers. 2: masks of removals have a margin and hold shadows; prompts may come from the clip.
-VERSION = "2"
+# 3: captions of pictures in another style or color say so.
+VERSION = "3"
 # The recipes themselves come with the request.
 FAMILY = RecipeFamily(
     "to-X, from-X, X", "external experts; need --expert (fields: data_synth/experts/spec.py)"

@@ -29,7 +29,8 @@ from data_synth.recipes.sources import Sources
 from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 
-VERSION = "3"
+# 4: captions as sentences.
+VERSION = "4"
 _TRIES = 12
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_synth.footage import Clip
+from data_synth.language.captions import add_manner
 from data_synth.language.sentence_templates import EditSentences
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
@@ -56,7 +57,7 @@ def build_frame_edit_pair(
         reference=None,
         instructions=sentences.sample(edit, slots, words),
         source_caption=caption,
-        target_caption=f"{caption}, {target_words}",
+        target_caption=add_manner(caption, target_words),
         edit=edit,
         recipe=kind,
         seed=seed,

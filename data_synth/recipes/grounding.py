@@ -20,7 +20,8 @@ from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
 from v2v.data.pair import Pair
 
-VERSION = "1"
+# 2: captions as sentences.
+VERSION = "2"
 COLORS = ("red", "yellow", "green", "cyan", "blue", "purple", "orange")
 # Opacity of a highlight, brightness of what a spotlight leaves dark.
 _HIGHLIGHT, _DIM = 0.55, 0.25
@@ -65,7 +66,7 @@ def grounding_pair(name: str, shots: ShotSource, seed: int, T: int, H: int, W: i
         reference=None,
         instructions=language.sample_instructions(name, slots, words),
         source_caption=shot.caption,
-        target_caption=f"{shot.caption}, {language.CAPTIONS[name].format(**slots)}",
+        target_caption=language.format_caption(name, slots, shot.caption),
         edit=name,
         recipe="grounding",
         seed=seed,

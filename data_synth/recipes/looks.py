@@ -23,8 +23,8 @@ from data_synth.rejection import Rejected
 from data_synth.rng import build_rng
 from v2v.data.pair import Pair
 
-# 2: varied instructions, and those of the way back.
-VERSION = "2"
+# 2: varied instructions, and those of the way back. 3: captions of looks on a part of the frame name them.
+VERSION = "3"
 # Recipe → the looks among which it draws.
 RECIPE_LOOKS: dict[str, tuple[str, ...]] = {}
 for _look in LOOKS:
@@ -64,9 +64,14 @@ def look_pair(
     styled = apply_look(look_name, clip.video, build_rng(seed, "look noise"), mask)
     slots = dict(look.slots)
     words = build_rng(seed, "words")
+    styled_caption = (
+        language.format_part_caption(name, slots, clip.caption, region)
+        if region
+        else language.format_caption(name, slots, clip.caption)
+    )
     return build_two_way_pair(
         Side(clip.video, clip.caption),
-        Side(styled, clip.caption if region else language.format_caption(name, slots, clip.caption)),
+        Side(styled, styled_caption),
         forward,
         lambda is_forward: language.sample_instructions(name, is_forward, slots, clip.caption, words, region),
         edit=name if forward else f"undo-{name}",

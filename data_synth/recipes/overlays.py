@@ -22,8 +22,8 @@ from data_synth.rng import build_rng
 from data_synth.scenes import objects as ob
 from v2v.data.pair import Pair
 
-# Letters depend on the fonts that OpenCV brings along. 2: varied instructions, and those of the way back.
-VERSION = f"2-opencv{cv2.__version__.split('.')[0]}"
+# Letters depend on the fonts that OpenCV brings along. 2: varied instructions, and those of the way back. 3: captions as sentences; logos by shape and color.
+VERSION = f"3-opencv{cv2.__version__.split('.')[0]}"
 # (generator, T, H, W) → one overlay for all frames or one for each, and the words for its instructions.
 OverlaySampler = Callable[[np.random.Generator, int, int, int], tuple[list[Overlay], dict[str, str]]]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data_synth import footage
+from data_synth.language.captions import describe_target
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import FileRecipe, RecipeFamily, RecipeInfo, SingleSeedRecipe
@@ -30,6 +31,8 @@ from v2v.video import clip_pair
 from v2v.video.clip_pair import ClipPair, Moment, UnusablePairError
 
 NAME = "pairs"
+# 2: captions of targets say what is there after the edit.
+VERSION = "2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +133,7 @@ class OwnPairsRecipe(SingleSeedRecipe, FileRecipe):
             reference=reference,
             instructions=row.instructions,
             source_caption=caption,
-            target_caption=row.target_caption or f"{caption}, after: {row.instructions[0]}",
+            target_caption=row.target_caption or describe_target(caption, row.instructions[0]),
             edit=row.edit,
             recipe=NAME,
             seed=seed,
@@ -211,5 +214,7 @@ FAMILY = RecipeFamily(
     NAME,
     "pairs of your own; needs --import pairs=TABLE (CSV, JSON Lines, JSON) or a folder; v2v pairs check tells what is read",
     (RecipeInfo(NAME, _build_own_pairs, kind=NAME, reads=("set", "license")),),
+    renderer=NAME,
+    version=VERSION,
     phrasing="fixed",
 )

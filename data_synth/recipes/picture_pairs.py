@@ -58,5 +58,7 @@ FAMILY = RecipeFamily(
     NAME,
     "pictures before and after an edit of --pictures DIR, under a camera move",
     (RecipeInfo(NAME, _build_recipe, kind=own_pairs.NAME, reads=("picture pairs", "license")),),
+    renderer=own_pairs.NAME,
+    version=own_pairs.VERSION,
     phrasing="fixed",
 )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_synth.language.captions import add_thing
 from data_synth.recipes.shots import Shot, ShotSource
 from data_synth.recipes.two_way import Side, build_two_way_pair
 from data_synth.rejection import Rejected
@@ -165,7 +166,7 @@ def replacement_pair(
         reference=replacement.reference,
         instructions=replacement.instructions,
         source_caption=shot.caption,
-        target_caption=f"{shot.caption_without}, with {replacement.object_words}",
+        target_caption=add_thing(shot.caption_without, replacement.object_words),
         edit="replacement",
         recipe="removal",
         seed=seed,

@@ -23,8 +23,8 @@ from data_synth.scenes import render as rn
 from data_synth.scenes import scene as sc
 from v2v.data.pair import Pair
 
-# 2: varied instructions, and those of the way back.
-VERSION = "2"
+# 2: varied instructions, and those of the way back. 3: captions that speak of a video get the weather's word there.
+VERSION = "3"
 # Depth of the frontmost layer of a rendered scene; the background's is 1.
 _NEAREST = 0.2
 

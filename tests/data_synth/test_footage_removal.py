@@ -169,5 +169,5 @@ def test_recipes_find_what_moves_by_themselves(folder, tmp_path):
 
 def test_footage_has_a_version_of_its_own():
     assert registry.recipe_versions(("removal",)) == {"removal": "2"}
-    versions = {"removal": "2", "removal of footage": "3", "words": phrasing.VERSION}
+    versions = {"removal": "2", "removal of footage": "4", "words": phrasing.VERSION}
     assert registry.recipe_versions(("removal",), True) == versions

@@ -7,8 +7,11 @@ import pytest
 
 from data_synth import generate
 from data_synth.generate import PairOptions
-from data_synth.language import captions, control, looks, phrasing
+from data_synth.language import captions, clip_looks, control, looks, phrasing
+from data_synth.operators.looks import LOOKS
+from data_synth.operators.photometric import PHOTOMETRIC
 from data_synth.rng import build_rng
+from v2v.data.pair import Pair
 
 CLAUSE = "a big grey rabbit stands on a green meadow and stretches"
 NAME = "a big grey rabbit on a green meadow"
@@ -110,3 +113,74 @@ def test_a_caption_that_names_nothing_is_no_description_of_the_footage():
         told = dataclasses.replace(footage, source_caption=caption)
         sentences = [phrasing.elaborate("show its edges", told, build_rng(seed, "w")) for seed in range(40)]
         assert any(caption in sentence for sentence in sentences) == want
+
+
+@pytest.mark.parametrize(
+    "caption, instruction, want",
+    [
+        ("a picture", "Turn the picture into a pencil sketch.", "a pencil sketch"),
+        ("a cup on a table", "make it an oil painting", "an oil painting of a cup on a table"),
+        (CLAUSE, "convert this video to a cartoon", f"a cartoon in which {CLAUSE}"),
+        ("a picture", "make the photo black and white", "a picture in black and white"),
+        ("a picture", "make it snow", "a picture after this edit: make it snow"),
+        ("a picture", "add a red balloon", "a picture with a red balloon"),
+    ],
+)
+def test_captions_of_pictures_in_another_style(caption, instruction, want):
+    assert captions.describe_target(caption, instruction) == want
+
+
+@pytest.mark.parametrize(
+    "caption, want",
+    [
+        ("", "a foggy video"),
+        ("a street, with a red ball on the left", "a foggy video of a street, with a red ball on the left"),
+        ("a video with a red ball", "a foggy video with a red ball"),
+        ("a rainy video in which a dog runs", "a rainy foggy video in which a dog runs"),
+        ("a photo of a cat", "a foggy video of a cat"),
+        ("a man watching a video", "a foggy video of a man watching a video"),
+        ("a picture book", "a foggy video of a picture book"),
+    ],
+)
+def test_a_style_joins_the_one_that_is_there(caption, want):
+    assert looks.format_caption("fog", {}, caption) == want
+
+
+def test_details_are_added_as_people_would():
+    assert captions.add_thing("", "a red ball") == "a video with a red ball"
+    assert captions.add_thing("a street", "a red ball") == "a street, with a red ball"
+    both = captions.add_thing("a street, with a red ball on the left", 'the subtitle "Who is there?"')
+    assert both == 'a street, with a red ball on the left, and the subtitle "Who is there?"'
+    assert (
+        captions.add_state("a video with a cat", "the cat in sepia") == "a video with a cat, the cat in sepia"
+    )
+    assert captions.add_manner("", "in slow motion") == "a video in slow motion"
+    assert captions.add_manner(NAME, "in slow motion") == f"{NAME}, in slow motion"
+
+
+def test_looks_on_a_part_are_in_the_caption():
+    for name, look in LOOKS.items():
+        recipe = next((group for group in ("tint", "duotone") if name.startswith(f"{group}-")), name)
+        if look.is_regional:
+            text = looks.format_part_caption(recipe, dict(look.slots), NAME, "the left half")
+            assert text.startswith(f"{NAME}, with the left half ") and "{" not in text
+            assert clip_looks.format_caption(name, dict(look.slots), NAME, "the left half") == text
+    for name in PHOTOMETRIC:
+        if name != "palette":
+            assert clip_looks.format_caption(name, {}, "", "the cat").startswith("a video with the cat ")
+    assert clip_looks.format_caption("palette", {}, "", "") == "a video"
+    assert clip_looks.format_caption("sepia", {}, "", "") == "a sepia video"
+    masked = looks.format_part_caption("sketch", {}, "", looks.MASKED_AREA)
+    assert masked == "a video with a part of the picture as a pencil sketch"
+
+
+@pytest.mark.parametrize(
+    "name", ["to-canny", "compound", "sketch", "fog", "text", "slow-motion", "pan", "highlight"]
+)
+def test_no_caption_speaks_of_a_video_twice(name):
+    options = PairOptions(edits=(name,), T=6, H=48, W=64, transition=0.0)
+    for pair in (generate.make_pair(seed, options) for seed in range(12)):
+        if isinstance(pair, Pair):
+            for caption in (pair.source_caption, pair.target_caption):
+                assert caption.count("video") < 2 and "with the look" not in caption, caption
+                assert ", , " not in caption and " a a" not in caption, caption

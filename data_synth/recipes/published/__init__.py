@@ -16,8 +16,9 @@ from data_synth.recipes.published.rows import PublishedRecipe
 from data_synth.recipes.published.senorita import senorita
 from data_synth.recipes.sources import Sources
 
-# 2: source and target are matched in time; damaged files give no pair. 3: the rate of clips is recorded.
-VERSION = "3"
+# 2: source and target are matched in time; damaged files give no pair. 3: the rate of clips is recorded. 4: captions of targets
+# say what is there after the edit.
+VERSION = "4"
 
 # Recipe name → function (folder, rate of clips) → recipe.
 PUBLISHED: dict[str, Callable[..., PublishedRecipe]] = {

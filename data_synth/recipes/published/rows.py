@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from data_synth import footage as cl
+from data_synth.language.captions import describe_target
 from data_synth.operators import camera_move
 from data_synth.recipes import lift
 from data_synth.recipes.base import FileRecipe, SingleSeedRecipe
@@ -153,7 +154,7 @@ class PublishedRecipe(SingleSeedRecipe, FileRecipe):
             reference=reference,
             instructions=(row.instruction,),
             source_caption=caption,
-            target_caption=row.target_caption or f"{caption}, after: {row.instruction}",
+            target_caption=row.target_caption or describe_target(caption, row.instruction),
             edit=row.edit,
             recipe="imported",
             seed=seed,
