@@ -15,7 +15,7 @@ import numpy as np
 # Lines at which frames are compared, and the sigma in pixels that smooths textures there.
 _LINES, _SIGMA = 90, 1.5
 # Distances in CIELAB, whose color axes count half as much again: greatest root mean square along a row and at the foot, and of one surface.
-_MAX_ROW, _MAX_FOOT, _MAX_SURFACE = 10.0, 10.0, 18.0
+_MAX_ROW, _MAX_FOOT, _MAX_SURFACE = 14.0, 14.0, 18.0
 _CHROMA_WEIGHT = 1.5
 # Margins in sizes of the box, at its sides and below it.
 _SIDE_MARGIN, _LOWER_MARGIN = 0.12, 0.1

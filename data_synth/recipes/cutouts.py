@@ -276,26 +276,41 @@ def resize(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) 
 
 def move(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
     """Put an object elsewhere at the same distance from the camera."""
+    rejection = Rejected("no other place for the object")
+    for _ in range(_OBJECT_TRIES):
+        objects = _draw_objects(backdrop, library, rng)
+        if isinstance(objects, Rejected):
+            rejection = objects
+        elif (new := _find_elsewhere(objects.place, objects.other_places, backdrop, rng)) is not None:
+            return _draw_move(objects, new, backdrop)
+    return rejection
+
+
+def _find_elsewhere(
+    place: Place, others: tuple[Place, ...], backdrop: Backdrop, rng: np.random.Generator
+) -> Place | None:
+    """Return a free place beside another, at the same distance from the camera."""
     H, W = backdrop.clip.video.shape[1:3]
-    objects = _draw_objects(backdrop, library, rng)
-    if isinstance(objects, Rejected):
-        return objects
-    cutout, place = objects.cutout, objects.place
+    here = language.describe_place(place.x / W, place.y / H)
     for _ in range(_MOVE_TRIES):
         x = place.x + rng.uniform(0.25, 0.6) * W * (1 if rng.random() < 0.5 else -1)
         new = dataclasses.replace(place, x=x, y=place.y + rng.uniform(-0.03, 0.03) * H)
-        is_elsewhere = language.describe_place(new.x / W, new.y / H) != language.describe_place(
-            place.x / W, place.y / H
-        )
-        if is_elsewhere and backdrop.ground.is_free(new, objects.other_places):
-            layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(cutout.picture, new, 0)
-            slots = _name_slots(cutout, place, backdrop) | {
-                "where": "to the right" if new.x > place.x else "to the left",
-                "back": "to the left" if new.x > place.x else "to the right",
-                "to": language.describe_place(new.x / W, new.y / H),
-            }
-            return Change(objects.bystanders, layers[:1], layers[1:], slots, {"object": cutout})
-    return Rejected("no other place for the object")
+        is_elsewhere = language.describe_place(new.x / W, new.y / H) != here
+        if is_elsewhere and backdrop.ground.is_free(new, others):
+            return new
+    return None
+
+
+def _draw_move(objects: PlacedObjects, new: Place, backdrop: Backdrop) -> Change:
+    H, W = backdrop.clip.video.shape[1:3]
+    cutout, place = objects.cutout, objects.place
+    layers = backdrop.draw(cutout.picture, place, 0), backdrop.draw(cutout.picture, new, 0)
+    slots = _name_slots(cutout, place, backdrop) | {
+        "where": "to the right" if new.x > place.x else "to the left",
+        "back": "to the left" if new.x > place.x else "to the right",
+        "to": language.describe_place(new.x / W, new.y / H),
+    }
+    return Change(objects.bystanders, layers[:1], layers[1:], slots, {"object": cutout})
 
 
 def change_count(backdrop: Backdrop, library: CutoutFolder, rng: np.random.Generator) -> Change | Rejected:
